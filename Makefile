@@ -1,0 +1,91 @@
+# tellwire: everything one does with the checkout. `make` alone lists it.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV ?= uv
+# More for the command, such as `make demo ARGS=--keep` or `make test ARGS="tests/features -x"`.
+ARGS ?=
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -q
+LOCK := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	--no-annotate --extra embedded --extra train --group build
+
+.PHONY: help setup setup-dev demo test lint format contracts bench lock kafka wheel clean
+
+help: ## List what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.tellwire ## Install tellwire into .venv (done once, and again when the lock changes)
+
+setup-dev: $(VENV)/.dev ## Install also what tests and checks need
+
+demo: $(VENV)/.tellwire ## Run the whole pipeline for a minute, live in the terminal (ARGS=--help says more)
+	@$(BIN)/tellwire demo $(ARGS)
+
+test: $(VENV)/.dev ## Run all tests; what is missing is skipped and named at the end (with CI=true it fails)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev ## Check style, types, import rules and declared dependencies
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/deptry schemas features models stream
+
+format: $(VENV)/.dev ## Format the code and mend what can be mended mechanically
+	@$(BIN)/ruff check --fix-only -q
+	@$(BIN)/ruff format
+
+contracts: $(VENV)/.dev ## Write AsyncAPI, JSON Schemas and reference pages anew from their declarations
+	@$(BIN)/python -m schemas.contracts_cli render
+	@$(BIN)/python -m stream.reference_pages render
+
+bench: $(VENV)/.dev ## Throughput and latency beside naive Faust and the limits (needs Java 17 and Maven; a quarter of an hour)
+	@$(BIN)/python -m bench.run $(ARGS)
+
+kafka: $(VENV)/.dev ## Run a real Apache Kafka on a localhost port until Ctrl-C (needs Java 17 and Maven)
+	@$(BIN)/python -m tests.support.kafka $(ARGS)
+
+wheel: $(VENV)/.tellwire ## Build the wheel into dist/
+	@$(BIN)/python -m hatchling build -t wheel
+
+lock: ## Resolve the dependencies of pyproject.toml anew (needs uv)
+	@$(LOCK) pyproject.toml -o requirements/run.txt
+	@$(LOCK) --group dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
+
+clean: ## Remove caches and build results; .venv and fetched Kafka jars stay
+	@rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# Any Python from 3.11 on will do; `python3 -m venv` is a package of its own on Debian.
+$(BIN)/python:
+	@for python in $${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 python}; do \
+	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "Setting up $(VENV) with $$("$$python" --version)"; \
+	    if "$$python" -m venv $(VENV); then exit 0; fi; \
+	    rm -rf $(VENV); \
+	    echo "$$python cannot make virtual environments: install its venv package (Debian: python3-venv)" >&2; exit 1; \
+	  fi; \
+	done; \
+	echo "tellwire needs Python 3.11 or newer and none was found on PATH" >&2; exit 1
+
+# Stamps: each step is done once, and again when what it was made from changes.
+$(VENV)/.run: requirements/run.txt | $(BIN)/python
+	@echo "Installing what requirements/run.txt names (once; a minute or two)"
+	@$(PIP) install --require-hashes --no-deps -r requirements/run.txt
+	@touch $@
+
+$(VENV)/.tellwire: pyproject.toml $(VENV)/.run
+	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
+	@echo "Compiling kernels (once; half a minute)"
+	@$(BIN)/tellwire warm-up
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.tellwire
+	@echo "Installing what requirements/dev.txt adds (once)"
+	@$(PIP) install --require-hashes --no-deps -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,146 @@
+"""The rules of the house are checked, and each check is seen to fail on a seeded violation."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import grimp
+import pytest
+
+from tests.support import require
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("schemas", "features", "models", "stream")
+ROOMS_APART = ("stream.gateway", "stream.console", "stream.simulation")
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph(*PACKAGES, include_external_packages=True)
+
+
+def direct_imports(graph: grimp.ImportGraph, room: str) -> set[tuple[str, str]]:
+    """Return (importer, imported) for everything that modules of `room` import directly."""
+    inside = {module for module in graph.modules if module == room or module.startswith(f"{room}.")}
+    return {(module, target) for module in inside for target in graph.find_modules_directly_imported_by(module)}
+
+
+def within(module: str, rooms: tuple[str, ...]) -> bool:
+    return any(module == room or module.startswith(f"{room}.") for room in rooms)
+
+
+def test_gateway_console_and_simulation_do_not_import_one_another(graph: grimp.ImportGraph) -> None:
+    for room in ROOMS_APART:
+        others = tuple(other for other in ROOMS_APART if other != room)
+        assert {edge for edge in direct_imports(graph, room) if within(edge[1], others)} == set()
+
+
+def test_the_transport_imports_none_of_ours(graph: grimp.ImportGraph) -> None:
+    edges = direct_imports(graph, "stream.transport")
+    assert edges
+    ours = {edge for edge in edges if within(edge[1], PACKAGES) and not within(edge[1], ("stream.transport",))}
+    assert ours == set()
+
+
+def test_the_ledger_shares_no_code_with_what_it_verifies() -> None:
+    listing = "import sys, tests.support.ledger; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", listing], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = {name for name in done.stdout.split() if within(name, (*PACKAGES, "tests"))}
+    assert loaded == {"tests", "tests.support", "tests.support.ledger"}
+
+
+def lint_imports(tree: Path) -> str:
+    config = (ROOT / "pyproject.toml").read_text()
+    (tree / "pyproject.toml").write_text(config[config.index("[tool.importlinter]") :])
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as main; main()", "--no-cache"]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False, timeout=60)
+    assert ("BROKEN" in done.stdout) == (done.returncode != 0), done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "imported", "contract"),
+    [
+        ("features/x.py", "models", "Imports go one way"),
+        ("schemas/x.py", "stream", "Imports go one way"),
+        ("models/x.py", "redis", "are known to stream alone"),
+        ("features/x.py", "confluent_kafka", "are known to stream alone"),
+        ("stream/x.py", "river", "are known to models alone"),
+        ("features/x.py", "lightgbm", "are known to models alone"),
+        ("schemas/x.py", "numpy", "Contracts need msgspec"),
+        ("models/x.py", "tests", "Nothing that ships"),
+        ("stream/x.py", "bench", "Nothing that ships"),
+    ],
+)
+def test_a_seeded_wrong_import_breaks_its_contract(tmp_path: Path, module: str, imported: str, contract: str) -> None:
+    for package in PACKAGES:
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+    assert "BROKEN" not in lint_imports(tmp_path)
+    (tmp_path / module).write_text(f"import {imported}\n")
+    broken = [line for line in lint_imports(tmp_path).splitlines() if line.endswith("BROKEN")]
+    assert [line for line in broken if contract in line]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import time\n\nNOW = time.time()\n",
+        "import time\n\nNOW = time.monotonic_ns()\n",
+        "import datetime as dt\n\nNOW = dt.datetime.now(dt.UTC)\n",
+        "import random\n\nDICE = random.Random(1)\n",
+        "import uuid\n\nNAME = uuid.uuid4()\n",
+    ],
+)
+def test_clock_and_dice_are_refused_below_stream(package: str, line: str) -> None:
+    command = [sys.executable, "-m", "ruff", "check", "--select", "TID251", "--stdin-filename", f"{package}/x.py", "-"]
+    done = subprocess.run(command, input=line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert ("TID251" in done.stdout) == (package != "stream"), done.stdout + done.stderr
+
+
+def test_the_worker_loads_neither_river_nor_scipy_nor_the_lightgbm_package() -> None:
+    listing = "import sys, stream.app; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", listing], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    modules = set(done.stdout.split())
+    loaded = {name.partition(".")[0] for name in modules}
+    assert {"faust", "confluent_kafka", "models"} <= loaded
+    assert loaded & {"river", "lightgbm", "sklearn", "matplotlib", "pyarrow", "pandas"} == set()
+    # numba asks scipy for its version, which loads its shell; the parts that cost memory must stay out.
+    assert {name for name in modules if name.startswith(("scipy.linalg", "scipy.sparse", "scipy.stats"))} == set()
+
+
+@pytest.mark.parametrize("in_ci", [False, True])
+def test_what_is_missing_skips_by_hand_and_fails_in_ci(monkeypatch: pytest.MonkeyPatch, *, in_ci: bool) -> None:
+    monkeypatch.setenv("CI", "true" if in_ci else "")
+    require(condition=True, reason="never seen")
+    outcome = pytest.fail.Exception if in_ci else pytest.skip.Exception
+    with pytest.raises(outcome, match="no Java here"):
+        require(condition=False, reason="no Java here")
+
+
+@pytest.mark.parametrize("in_ci", [False, True])
+def test_any_skip_fails_the_run_in_ci(tmp_path: Path, *, in_ci: bool) -> None:
+    (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_runtest_makereport\n")
+    (tmp_path / "test_x.py").write_text(
+        "import pytest\n\ndef test_body():\n    pytest.skip('said in the body')\n\n"
+        "@pytest.mark.skip(reason='said by a mark')\ndef test_mark(): ...\n\n"
+        "@pytest.mark.xfail(reason='known')\ndef test_known():\n    assert False\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", str(tmp_path)],
+        cwd=tmp_path,
+        env={**os.environ, "CI": "true" if in_ci else "", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ("1 failed, 1 xfailed, 1 error" if in_ci else "2 skipped, 1 xfailed") in done.stdout
+    assert done.returncode == int(in_ci)

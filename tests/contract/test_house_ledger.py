@@ -1,0 +1,265 @@
+"""The ledger sees: a clean run passes, and each seeded fault is found under its own name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import orjson
+import pytest
+from confluent_kafka import Producer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.kafka import KafkaBroker
+from tests.support.ledger import Record, Report, audit, check
+
+TOPIC = "capture.telemetry"
+TOPIC_ID = "qfnGC9uKQ9mK06E/9DuAKg"
+
+
+@dataclass
+class Run:
+    """Three topics as lists, made by a pipeline that has no faults."""
+
+    inputs: list[Record] = field(default_factory=list)
+    events: list[Record] = field(default_factory=list)
+    dead: list[Record] = field(default_factory=list)
+
+    def report(self, **options: object) -> Report:
+        return check(self.inputs, self.events, self.dead, input_topic=TOPIC, input_topic_id=TOPIC_ID, **options)  # type: ignore[arg-type]
+
+
+def event_of(source: Record, *, at: int, replayed: bool = False) -> Record:
+    """The risk event that a faultless pipeline publishes for `source`, as offset `at` of its partition."""
+    session = orjson.loads(source.value or b"")["session_id"]
+    identity = f"{TOPIC_ID.replace('/', '_')}:{source.partition}:{source.offset}"
+    place = {"topic": TOPIC, "topic_id": TOPIC_ID, "partition": source.partition, "offset": source.offset}
+    body = {"evaluation_id": identity, "source": place, "session_id": session}
+    value = orjson.dumps(body | ({"replayed": True} if replayed else {}))
+    return Record(source.partition, at, session.encode(), value, (("ce_id", identity.encode()),))
+
+
+def dead_letter_of(source: Record, *, at: int) -> Record:
+    place = (("dlq_partition", str(source.partition).encode()), ("dlq_offset", str(source.offset).encode()))
+    headers = (("dlq_topic", TOPIC.encode()), *place, ("dlq_reason", b"schema"), ("dlq_path", b"$.flow"))
+    return Record(source.partition, at, source.key, source.value, headers)
+
+
+def run_of(choices: list[tuple[int, int, int, bool]]) -> Run:
+    """Make a faultless run of inputs `(partition, session, sequence, bad)`."""
+    run, seen = Run(), set()
+    for number, (partition, session_number, sequence, bad) in enumerate(choices):
+        # Offsets have gaps, as in a log with transactions.
+        offset, session = 3 * number, f"s{session_number}-{partition}"
+        body = orjson.dumps({"session_id": session, "sequence": sequence, "event_id": f"e{number}"})
+        source = Record(partition, offset, session.encode(), body[:-1] if bad else body)
+        run.inputs.append(source)
+        if bad:
+            run.dead.append(dead_letter_of(source, at=number))
+        elif (session, sequence) not in seen:
+            run.events.append(event_of(source, at=number))
+            seen.add((session, sequence))
+    return run
+
+
+runs = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0, 4), st.booleans()), min_size=1, max_size=40
+).map(run_of)
+
+
+@given(run=runs)
+def test_a_clean_run_passes_and_every_input_is_counted_once(run: Run) -> None:
+    report = run.report(expected_dead_letters={(bad.partition, 3 * bad.offset) for bad in run.dead})
+    assert report.ok, str(report)
+    assert report.inputs == len(run.inputs) == report.scored + report.dead_letters + report.duplicates
+    assert (report.scored, report.dead_letters) == (len(run.events), len(run.dead))
+
+
+@given(run=runs, data=st.data())
+def test_marked_repeats_are_counted_and_allowed(run: Run, data: st.DataObject) -> None:
+    repeated = data.draw(st.lists(st.sampled_from(run.inputs), max_size=5))
+    scored = {(event.partition, 3 * event.offset) for event in run.events}
+    again = [source for source in repeated if (source.partition, source.offset) in scored]
+    run.events += [event_of(source, at=1000 + number, replayed=True) for number, source in enumerate(again)]
+    report = run.report()
+    assert report.ok, str(report)
+    assert report.replayed_repeats == len(again)
+
+
+def _rebuilt(event: Record, **changes: object) -> Record:
+    return dataclasses.replace(event, value=orjson.dumps(orjson.loads(event.value or b"") | changes))
+
+
+def _drop_event(run: Run, event: Record) -> None:
+    run.events.remove(event)
+
+
+def _double(run: Run, event: Record) -> None:
+    run.events.append(dataclasses.replace(event, offset=event.offset + 1000))
+
+
+def _wrong_partition(run: Run, event: Record) -> None:
+    run.events[run.events.index(event)] = dataclasses.replace(event, partition=event.partition + 1)
+
+
+def _backwards(run: Run, event: Record) -> None:
+    # One record earlier in the input, whose event comes last.
+    first = Record(event.partition, 1, b"early", orjson.dumps({"session_id": "early", "sequence": 0}))
+    run.inputs.append(first)
+    late = Record(event.partition, 10_000, b"late", orjson.dumps({"session_id": "late", "sequence": 0}))
+    run.inputs.append(late)
+    run.events += [event_of(late, at=1000), event_of(first, at=1001)]
+
+
+def _scored_duplicate(run: Run, event: Record) -> None:
+    first = next(each for each in run.inputs if (each.partition, each.offset) == (event.partition, 3 * event.offset))
+    repeat = dataclasses.replace(first, offset=10_000)
+    run.inputs.append(repeat)
+    run.events.append(event_of(repeat, at=1000))
+
+
+def _both(run: Run, event: Record) -> None:
+    source = next(each for each in run.inputs if (each.partition, each.offset) == (event.partition, 3 * event.offset))
+    run.dead.append(dead_letter_of(source, at=1000))
+
+
+def _invented(run: Run, event: Record) -> None:
+    ghost = Record(event.partition, 10_001, b"ghost", orjson.dumps({"session_id": "ghost", "sequence": 0}))
+    run.events.append(event_of(ghost, at=1000))
+
+
+def _other_header(run: Run, event: Record) -> None:
+    run.events[run.events.index(event)] = dataclasses.replace(event, headers=(("ce_id", b"x:0:0"),))
+
+
+def _other_session(run: Run, event: Record) -> None:
+    run.events[run.events.index(event)] = _rebuilt(event, session_id="somebody-else")
+
+
+def _other_source(run: Run, event: Record) -> None:
+    source = {"topic": TOPIC, "topic_id": TOPIC_ID, "partition": event.partition, "offset": 77_777}
+    run.events[run.events.index(event)] = _rebuilt(event, source=source)
+
+
+def _other_log(run: Run, event: Record) -> None:
+    identity = f"AAAAAAAAAAAAAAAAAAAAAA:{event.partition}:{3 * event.offset}"
+    changed = _rebuilt(event, evaluation_id=identity)
+    run.events[run.events.index(event)] = dataclasses.replace(changed, headers=(("ce_id", identity.encode()),))
+
+
+def _other_key(run: Run, event: Record) -> None:
+    run.events[run.events.index(event)] = dataclasses.replace(event, key=b"other")
+
+
+def _cut_event(run: Run, event: Record) -> None:
+    run.events[run.events.index(event)] = dataclasses.replace(event, value=(event.value or b"")[:-1])
+
+
+EVENT_FAULTS: dict[str, list[Callable[[Run, Record], None]]] = {
+    "missing": [_drop_event],
+    "doubled": [_double, _both],
+    "wrong_partition": [_wrong_partition],
+    "out_of_order": [_backwards],
+    "duplicate_scored": [_scored_duplicate],
+    "unknown_source": [_invented],
+    "wrong_identity": [_other_header, _other_session, _other_source, _other_log, _other_key],
+    "malformed": [_cut_event],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [pytest.param(kind, fault, id=fault.__name__) for kind in EVENT_FAULTS for fault in EVENT_FAULTS[kind]],
+)
+@given(run=runs.filter(lambda run: bool(run.events)), data=st.data())
+def test_each_fault_in_risk_events_is_found(
+    kind: str, fault: Callable[[Run, Record], None], run: Run, data: st.DataObject
+) -> None:
+    fault(run, data.draw(st.sampled_from(run.events)))
+    assert run.report().kinds()[kind] >= 1
+
+
+def _drop_dead(run: Run, dead: Record) -> None:
+    run.dead.remove(dead)
+
+
+def _other_bytes(run: Run, dead: Record) -> None:
+    run.dead[run.dead.index(dead)] = dataclasses.replace(dead, value=(dead.value or b"") + b" ")
+
+
+def _lost_key(run: Run, dead: Record) -> None:
+    run.dead[run.dead.index(dead)] = dataclasses.replace(dead, key=None)
+
+
+def _no_path(run: Run, dead: Record) -> None:
+    kept = tuple(header for header in dead.headers if header[0] != "dlq_path")
+    run.dead[run.dead.index(dead)] = dataclasses.replace(dead, headers=kept)
+
+
+def _other_offset(run: Run, dead: Record) -> None:
+    changed = tuple((name, b"77777" if name == "dlq_offset" else value) for name, value in dead.headers)
+    run.dead[run.dead.index(dead)] = dataclasses.replace(dead, headers=changed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        ("missing", _drop_dead),
+        ("altered", _other_bytes),
+        ("altered", _lost_key),
+        ("malformed", _no_path),
+        ("unknown_source", _other_offset),
+    ],
+)
+@given(run=runs.filter(lambda run: bool(run.dead)), data=st.data())
+def test_each_fault_in_dead_letters_is_found(
+    kind: str, fault: Callable[[Run, Record], None], run: Run, data: st.DataObject
+) -> None:
+    fault(run, data.draw(st.sampled_from(run.dead)))
+    assert run.report().kinds()[kind] >= 1
+
+
+@given(run=runs.filter(lambda run: bool(run.dead) and bool(run.events)))
+def test_dead_letters_that_should_not_be_or_are_not_there_are_found(run: Run) -> None:
+    scored = {(event.partition, 3 * event.offset) for event in run.events}
+    kinds = run.report(expected_dead_letters=scored).kinds()
+    assert kinds == {"unexpected_dead_letter": len(run.dead), "expected_dead_letter": len(scored)}
+
+
+def test_a_redriven_dead_letter_keeps_its_first_identity() -> None:
+    run = run_of([(0, 1, 0, True), (0, 2, 0, False)])
+    bad = run.inputs[0]
+    mended = orjson.dumps({"session_id": "s1-0", "sequence": 0})
+    redriven = dataclasses.replace(bad, offset=9, value=mended, headers=run.dead[0].headers)
+    run.inputs.append(redriven)
+    assert run.report().kinds() == {"missing": 1}
+    answered = event_of(dataclasses.replace(redriven, offset=bad.offset), at=5)
+    run.events.append(answered)
+    assert run.report().ok
+    run.events[-1] = event_of(redriven, at=5)
+    assert "wrong_identity" in run.report().kinds()
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_audit_reads_whole_topics_of_a_real_broker(kafka_broker: KafkaBroker, *, dropped: bool) -> None:
+    names = [kafka_broker.create_topic(partitions=3) for _ in range(3)]
+    run = run_of([(number % 3, number % 5, number // 5, False) for number in range(60)])
+    producer = Producer({"bootstrap.servers": kafka_broker.bootstrap})
+    topic_id = kafka_broker.topic_id(names[0])
+    offsets = dict.fromkeys(range(3), 0)
+    for source in run.inputs:
+        producer.produce(names[0], source.value, source.key, partition=source.partition)
+        identity = f"{topic_id}:{source.partition}:{offsets[source.partition]}"
+        body = orjson.loads(event_of(source, at=0).value or b"")
+        body |= {"evaluation_id": identity}
+        body["source"] |= {"topic": names[0], "topic_id": topic_id, "offset": offsets[source.partition]}
+        if not (dropped and source.partition == 1 and offsets[1] == 7):
+            headers: list[tuple[str, str | bytes | None]] = [("ce_id", identity)]
+            producer.produce(names[1], orjson.dumps(body), source.key, partition=source.partition, headers=headers)
+        offsets[source.partition] += 1
+    assert producer.flush(10) == 0
+    report = audit(kafka_broker.bootstrap, input_topic=names[0], events_topic=names[1], dead_letters_topic=names[2])
+    assert report.inputs == 60
+    assert [(each.kind, each.place) for each in report.violations] == ([("missing", (1, 7))] if dropped else [])

@@ -1,0 +1,101 @@
+"""The locks fit pyproject.toml: every dependency is pinned with hashes, within its range, and nothing names a host."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[2]
+_PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>\S+)(?: ; (?P<marker>[^\\]+?))? \\$")
+
+Lock = dict[str, list[tuple[Version, Marker | None, int]]]
+"""By canonical name: version, marker and number of hashes of each pin."""
+
+
+def read_lock(name: str) -> Lock:
+    lock: Lock = {}
+    for block in re.split(r"\n(?=\S)", (ROOT / "requirements" / f"{name}.txt").read_text().strip()):
+        pin = _PIN.match(block.splitlines()[0])
+        assert pin, f"not a pin with hashes: {block.splitlines()[0]}"
+        marker = Marker(pin["marker"]) if pin["marker"] else None
+        hashes = len(re.findall(r"--hash=sha256:[0-9a-f]{64}", block))
+        lock.setdefault(canonicalize_name(pin["name"]), []).append((Version(pin["version"]), marker, hashes))
+    return lock
+
+
+def declared(*groups: str) -> list[Requirement]:
+    """Requirements of the project, its extras, and dependency groups."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    lines = [*project["project"]["dependencies"]]
+    lines += [line for extra in project["project"]["optional-dependencies"].values() for line in extra]
+    lines += [line for group in groups for line in project["dependency-groups"][group]]
+    return [Requirement(line) for line in lines]
+
+
+def unmet(requirements: list[Requirement], lock: Lock) -> list[str]:
+    """Return the requirements that the lock does not satisfy with each of its pins."""
+    missing = []
+    for requirement in requirements:
+        pins = lock.get(canonicalize_name(requirement.name), [])
+        if not pins or not all(requirement.specifier.contains(version, prereleases=True) for version, *_ in pins):
+            missing.append(str(requirement))
+    return missing
+
+
+@pytest.mark.parametrize(("name", "groups"), [("run", ("build",)), ("dev", ("build", "dev"))])
+def test_every_declared_dependency_is_locked_within_its_range(name: str, groups: tuple[str, ...]) -> None:
+    assert unmet(declared(*groups), read_lock(name)) == [], "run `make lock`"
+
+
+@pytest.mark.parametrize("name", ["run", "dev"])
+def test_every_pin_has_hashes_and_no_line_names_a_host_or_a_path(name: str) -> None:
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    assert min(hashes for pins in read_lock(name).values() for *_, hashes in pins) >= 1
+    assert re.findall(r"https?:|index-url|find-links|file:|^-|/", text, flags=re.MULTILINE) == []
+
+
+def test_the_tools_lock_only_adds_to_the_other() -> None:
+    run, dev = read_lock("run"), read_lock("dev")
+    assert {name: dev.get(name) for name in run} == run
+
+
+@pytest.mark.parametrize("name", ["run", "dev"])
+def test_what_locked_packages_need_is_locked_too(name: str) -> None:
+    lock = read_lock(name)
+    wanted_extras: dict[str, set[str]] = {
+        canonicalize_name(each.name): each.extras for each in declared("build", "dev")
+    }
+    missing, checked = [], 0
+    for package, pins in lock.items():
+        here = {str(version) for version, marker, _ in pins if marker is None or marker.evaluate()}
+        try:
+            distribution = importlib.metadata.distribution(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        if distribution.version not in here:
+            continue
+        checked += 1
+        environments = [{"extra": extra} for extra in ("", *wanted_extras.get(package, set()))]
+        needs = [Requirement(line) for line in distribution.requires or ()]
+        active = [
+            need for need in needs if need.marker is None or any(need.marker.evaluate(each) for each in environments)
+        ]
+        missing += [f"{package} needs {line}" for line in unmet(active, lock)]
+    assert checked > 20
+    assert missing == []
+
+
+def test_a_dependency_out_of_step_is_found() -> None:
+    lock = read_lock("run")
+    assert unmet([Requirement("numpy>=999"), Requirement("no-such-package"), Requirement("numpy>=2")], lock) == [
+        "numpy>=999",
+        "no-such-package",
+    ]
