@@ -1,0 +1,96 @@
+"""Signals that a device or browser is not what it claims: contradictions between what it says in different places."""
+
+import re
+
+from features.automation import LEGAL_MEMORY_GIB, MAX_CORES, Found
+from features.meta import Meta
+from features.useragent import browser_of, is_mobile, os_of, platform_os
+from schemas.telemetry import Device, Scope, Telemetry
+
+DAY_MS = 86_400_000
+AHEAD_MS = 600_000
+
+_EVAL_LENGTH = {"chrome": 33, "firefox": 37, "safari": 37}
+_PRODUCT_SUB = {"chrome": "20030107", "firefox": "20100101", "safari": "20030107"}
+_COMPARED = ("user_agent", "platform", "hardware_concurrency", "device_memory_gib", "timezone", "gpu_renderer")
+_APPLE_GPU = re.compile(r"\bApple (GPU|M\d|A\d+)")
+
+
+def device_signals(event: Telemetry, meta: Meta, found: Found) -> None:
+    """Add contradictions of the device block, and of the event's clock."""
+    device = event.device
+    if device is None:
+        return
+    ahead = event.effective_at - event.observed_at
+    if ahead > AHEAD_MS or -ahead > DAY_MS:
+        found["clock_skew"] = round(ahead / 1000.0, 1)
+    _hardware(device, found)
+    _engine(device, found)
+    _system(device, found)
+    _scopes(device, found)
+    agent = device.user_agent or ""
+    phone = is_mobile(agent) and os_of(agent) in {"android", "ios"}
+    if phone and (device.max_touch_points == 0 or (meta.pointer_type == "mouse" and not meta.has("touch"))):
+        found["touch_mismatch"] = True
+
+
+def _hardware(device: Device, found: Found) -> None:
+    cores, memory = device.hardware_concurrency, device.device_memory_gib
+    if cores is not None and (cores == 0 or cores > MAX_CORES):
+        found["impossible_hardware"] = float(cores)
+    elif memory is not None and memory not in LEGAL_MEMORY_GIB:
+        found["impossible_hardware"] = memory
+    for avail, whole in (
+        (device.avail_width_px, device.screen_width_px),
+        (device.avail_height_px, device.screen_height_px),
+    ):
+        if avail is not None and whole is not None and avail > whole:
+            found["screen_contradiction"] = True
+    if device.canvas_stable is False:
+        found["canvas_noise"] = True
+    if device.audio_stable is False:
+        found["audio_noise"] = True
+
+
+def _engine(device: Device, found: Found) -> None:
+    browser = browser_of(device.user_agent or "")
+    length = _EVAL_LENGTH.get(browser)
+    if length is not None and device.eval_length is not None and device.eval_length != length:
+        found["engine_mismatch"] = "eval"
+    sub = _PRODUCT_SUB.get(browser)
+    if sub is not None and device.product_sub is not None and device.product_sub != sub:
+        found["engine_mismatch"] = "productSub"
+
+
+def _system(device: Device, found: Found) -> None:
+    agent = device.user_agent or ""
+    claimed = os_of(agent)
+    ipad_desktop = claimed == "macos" and (device.max_touch_points or 0) > 1
+    if claimed != "other" and not ipad_desktop:
+        for text in (device.platform, device.ua_platform):
+            stated = platform_os(text) if text else "other"
+            # Android and Chrome OS report a Linux platform.
+            linux = {stated, claimed} <= {"linux", "android", "chromeos"}
+            if stated not in {"other", claimed} and not linux:
+                found["ua_platform_mismatch"] = f"{claimed}/{stated}"
+    renderer = device.gpu_renderer or ""
+    if claimed not in {"macos", "ios", "other"} and _APPLE_GPU.search(renderer):
+        found["gpu_os_mismatch"] = "apple"
+    if claimed not in {"windows", "other"} and ("Direct3D" in renderer or "D3D11" in renderer):
+        found["gpu_os_mismatch"] = "direct3d"
+
+
+def _scopes(device: Device, found: Found) -> None:
+    for scope in (device.worker, device.iframe):
+        if scope is None:
+            continue
+        for name in _COMPARED:
+            here, there = getattr(device, name), getattr(scope, name)
+            if here is not None and there is not None and here != there:
+                found["worker_window_mismatch"] = name
+        if _languages_differ(device, scope):
+            found["worker_window_mismatch"] = "languages"
+
+
+def _languages_differ(device: Device, scope: Scope) -> bool:
+    return bool(device.languages and scope.languages and device.languages != scope.languages)

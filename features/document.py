@@ -1,0 +1,118 @@
+"""The reference page of features and signals, rendered from the registry and the signal table."""
+
+from features.fold import STATE_WIDTH
+from features.pointer import PAUSE_MS
+from features.registry import N_FEATURES, TABLES
+from features.signal_table import SIGNALS
+from features.stroke import GRID_MS, MAX_POINTS, MIN_PATH_PX, MIN_POINTS
+from features.table import Feature
+
+_TITLES = {
+    "session": "Session: how much was seen, under which circumstances",
+    "pointer": "Pointer",
+    "keystroke": "Keystroke",
+    "focus": "Focus",
+    "form": "Form",
+    "touch": "Touch",
+    "scroll": "Scroll",
+    "motion": "Motion",
+    "velocity": "Velocity: entity counters",
+}
+
+
+_INTRODUCTION = f"""\
+# Features and signals
+
+Generated from `features/registry.py` and `features/signal_table.py`; change those, then run
+`python -m features.document > docs/reference/features.md`.
+
+{N_FEATURES} features from a state of {STATE_WIDTH} float32 numbers a session. NaN means *no data*, never 0;
+a value lies within its range. The position in the vector is the number in the first column.
+
+- **basis**: `trained` may be an input of a trained model; `rule` only of rules and signals; `context` describes the
+  circumstances. `recorder` marks what depends on the recorder's clock, sampling or rounding: it tells recorders apart
+  as well as it tells bots, so it is no input of the pointer model.
+- **input of** says which models may use it; a trained model may use fewer and names them in its card.
+- **Strokes.** Movements run from pause to pause (no displacement for {PAUSE_MS:g} ms) or button to button. They are
+  resampled every {GRID_MS:g} ms by linear interpolation and cut into strokes of at most
+  {(MAX_POINTS - 1) * GRID_MS:g} ms; a stroke counts from {MIN_POINTS} points and {MIN_PATH_PX:g} px of path.
+  The open stroke counts as if it ended now.
+- **Order.** Samples fold in the order in which events arrive. An event that comes late ends the open movement and
+  counts as reordered; the intervals next to it are left out, all else of it counts. A clock more than 11 days from the
+  session's first event is clamped and counted.
+- **Merging** adds all sums; the movement open at the border is cut there, and the pause, interval or pair of keys
+  across the border is in neither part.
+- **Keys.** Rhythm is taken between successive keys that are no modifiers, up to 2 s apart; longer is a break.
+"""
+
+_SIGNALS = """\
+## Signals
+
+Observations, kept apart from any score. *strong* stands alone, *medium* needs a second, *weak* never counts alone.
+A signal under one of its exemptions is shown and does not count. Signals that do not stay are judged anew with each
+event.
+
+| signal | severity | about | cue | innocent cause | exempt if | stays | source |
+|---|---|---|---|---|---|---|---|
+"""
+
+
+def _number(value: float) -> str:
+    return f"{value:g}"
+
+
+def _uses(feature: Feature) -> str:
+    names = [name for name, used in (("pointer model", feature.bot), ("keystroke scorer", feature.keys)) if used]
+    names += ["anomaly model"] if feature.anomaly else []
+    return ", ".join(names) or "-"
+
+
+def _row(at: int, feature: Feature) -> str:
+    basis = f"{feature.basis}, recorder" if feature.clock else feature.basis
+    cells = (
+        str(at),
+        f"`{feature.name}`",
+        feature.unit,
+        f"{_number(feature.low)} to {_number(feature.high)}",
+        feature.description,
+        basis,
+        _uses(feature),
+        feature.exemption or "",
+        feature.source,
+    )
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def render() -> str:
+    """The page as Markdown; docs/reference/features.md is this text."""
+    lines = _INTRODUCTION.splitlines()
+    at = 0
+    for table in TABLES:
+        lines += ["", f"## {_TITLES[table.family]}", ""]
+        lines += ["| # | feature | unit | range | what | basis | input of | innocent cause | source |"]
+        lines += ["|---|---|---|---|---|---|---|---|---|"]
+        for feature in table.features:
+            lines.append(_row(at, feature))
+            at += 1
+    lines.append("")
+    lines += _SIGNALS.splitlines()
+    for signal in SIGNALS.values():
+        exempt = ", ".join(signal.exempt_if).replace("_", " ")
+        cells = (
+            f"`{signal.name}`",
+            signal.severity,
+            signal.category,
+            signal.cue,
+            signal.exemption,
+            exempt,
+            "yes" if signal.stays else "no",
+            signal.source,
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(render())

@@ -1,0 +1,224 @@
+"""What a session holds besides sample sums: who, where, since when, which events were seen, what was decided.
+
+`Meta` is stored beside the numeric row (codec.py). It is changed in place, by `observe` for each new telemetry event,
+and by the pipeline and the engine for what they own.
+"""
+
+import math
+from typing import Literal
+
+import msgspec
+
+from features import velocity
+from features.useragent import is_mobile
+from schemas.risk import CHANNELS
+from schemas.signals import Signal
+from schemas.telemetry import Telemetry
+
+SEQUENCE_WINDOW = 256
+"""Sequence numbers below the highest whose arrival is remembered."""
+
+MAX_RECENT_SIGNALS = 16
+MAX_UPSTREAM = 16
+
+BLOCKS: tuple[str, ...] = (
+    "pointer",
+    "touch",
+    "scroll",
+    "keys",
+    "motion",
+    "form",
+    "focus",
+    "device",
+    "capture",
+    "network",
+)
+"""Telemetry blocks in the order of the bits of `Meta.blocks`."""
+
+Sequence = Literal["new", "duplicate", "too_old"]
+
+
+class SignalRecord(msgspec.Struct, array_like=True):
+    """A derived signal that fired in the session; mirrors schemas.risk.SignalValue."""
+
+    value: bool | float | str | None
+    severity: Literal["strong", "medium", "weak"]
+    confidence: Literal["low", "medium", "high"]
+    exempt: str | None = None
+
+
+class Upstream(msgspec.Struct, array_like=True):
+    """One upstream result, compact: what fusion may need later."""
+
+    kind: str
+    provider: str
+    outcome: str
+    risk: float | None
+    verdict: str | None
+    quality: float | None
+    effective_ms: int
+
+
+class Meta(msgspec.Struct, array_like=True):
+    """A session's slow-changing part. Times are epoch ms; 0 or None means not known yet."""
+
+    flow: str = ""
+    tenant: str = ""
+    account_ref: str | None = None
+    device_ref: str | None = None
+    ip_ref: str | None = None
+    ip_country: str | None = None
+    ref_key_version: str | None = None
+    pointer_type: str = ""
+    viewport_width_px: float = 0.0
+    viewport_height_px: float = 0.0
+    collector: str = ""
+    sampling_interval_ms: float = 0.0
+    first_effective_ms: int = 0
+    last_effective_ms: int = 0
+    first_ingested_ms: int = 0
+    last_ingested_ms: int = 0
+    n_events: int = 0
+    highest_sequence: int = -1
+    window: bytes = b""
+    recent_signals: list[str] = msgspec.field(default_factory=list)
+    signals: dict[str, SignalRecord] = msgspec.field(default_factory=dict)
+    blocks: int = 0
+    upstream: list[Upstream] = msgspec.field(default_factory=list)
+    assistive: bool = False
+    privacy_mode: bool = False
+    reduced_motion: bool = False
+    mobile: bool = False
+    ime: bool = False
+    ended: bool = False
+    state_cold: bool = False
+    evaluations: int = 0
+    raw_max: list[float] = msgspec.field(default_factory=lambda: [math.nan] * len(CHANNELS))
+    latched_action: str | None = None
+    latched_evaluation: int = 0
+    counters: list[velocity.Count | None] = msgspec.field(default_factory=list)
+    counters_as_of_ms: int = 0
+    link_bucket_ms: int = 0
+    ip_changes: int = 0
+    logged_ratio: float = -1.0
+    """Sampling ratio under which the session's vectors are logged; 0: they are not, -1: not decided yet."""
+
+    def seen(self, sequence: int) -> Sequence:
+        """Whether an event of this number has arrived: "too_old" is below the window, where nobody remembers."""
+        below = self.highest_sequence - sequence
+        if below < 0:
+            return "new"
+        if below >= SEQUENCE_WINDOW:
+            return "too_old"
+        at, bit = divmod(below, 8)
+        return "duplicate" if at < len(self.window) and self.window[at] >> bit & 1 else "new"
+
+    def mark(self, sequence: int) -> None:
+        """Remember that an event of this number has arrived. Numbers below the window are forgotten at once.
+
+        Bit i (byte i // 8, from the least significant bit) of `window` stands for `highest_sequence - i`.
+        """
+        bits = int.from_bytes(self.window, "little")
+        if sequence > self.highest_sequence:
+            ahead = sequence - self.highest_sequence
+            bits = (bits << ahead | 1) & (1 << SEQUENCE_WINDOW) - 1 if ahead < SEQUENCE_WINDOW else 1
+            self.highest_sequence = sequence
+        elif self.highest_sequence - sequence < SEQUENCE_WINDOW:
+            bits |= 1 << self.highest_sequence - sequence
+        self.window = bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+
+    def observe(self, event: Telemetry, ingested_ms: int) -> None:
+        """Take over what a new telemetry event says of the session. The first value of a reference is kept."""
+        self._touch(event.flow, event.tenant, event.effective_at, ingested_ms)
+        refs = velocity.refs_of(self)
+        if event.account_ref is not None and self.account_ref is None:
+            self.account_ref = event.account_ref
+        if event.device_ref is not None and self.device_ref is None:
+            self.device_ref = event.device_ref
+        if event.ref_key_version is not None:
+            self.ref_key_version = event.ref_key_version
+        network = event.network
+        if network is not None:
+            if network.ip_ref is not None and network.ip_ref != self.ip_ref:
+                # The latest address counts; a change means new links.
+                self.ip_changes += self.ip_ref is not None
+                self.ip_ref = network.ip_ref
+            if network.ip_country is not None:
+                self.ip_country = network.ip_country
+        if velocity.refs_of(self) != refs:
+            self.link_bucket_ms = 0
+        self.collector = event.collector.name
+        self.sampling_interval_ms = event.collector.sampling_interval_ms
+        if event.viewport is not None:
+            self.viewport_width_px = event.viewport.width_px
+            self.viewport_height_px = event.viewport.height_px
+        pointer = event.pointer
+        if pointer is not None and pointer.t and (pointer.pointer_type != "unknown" or not self.pointer_type):
+            self.pointer_type = pointer.pointer_type
+        self._flags(event)
+        for bit, name in enumerate(BLOCKS):
+            if getattr(event, name) is not None:
+                self.blocks |= 1 << bit
+        if event.end is not None:
+            self.ended = True
+
+    def observe_signal(self, signal: Signal, ingested_ms: int) -> bool:
+        """Take over an upstream result. False: this result is already known, nothing changed."""
+        if signal.event_id in self.recent_signals:
+            return False
+        self._touch(signal.flow, signal.tenant, signal.effective_at, ingested_ms)
+        if signal.account_ref is not None and self.account_ref is None:
+            self.account_ref = signal.account_ref
+            self.link_bucket_ms = 0
+        if signal.device_ref is not None and self.device_ref is None:
+            self.device_ref = signal.device_ref
+            self.link_bucket_ms = 0
+        self.recent_signals = [*self.recent_signals[-(MAX_RECENT_SIGNALS - 1) :], signal.event_id]
+        result = Upstream(
+            signal.kind,
+            signal.provider,
+            signal.outcome,
+            upstream_risk(signal),
+            signal.verdict,
+            signal.quality,
+            signal.effective_at,
+        )
+        self.upstream = [*self.upstream[-(MAX_UPSTREAM - 1) :], result]
+        return True
+
+    def has(self, block: str) -> bool:
+        """Whether the session has shown this telemetry block."""
+        return bool(self.blocks >> BLOCKS.index(block) & 1)
+
+    def _touch(self, flow: str, tenant: str, effective_ms: int, ingested_ms: int) -> None:
+        if self.n_events == 0:
+            self.first_effective_ms = effective_ms
+            self.first_ingested_ms = ingested_ms
+        self.flow = self.flow or flow
+        self.tenant = self.tenant or tenant
+        self.last_effective_ms = max(self.last_effective_ms, effective_ms)
+        self.last_ingested_ms = max(self.last_ingested_ms, ingested_ms)
+        self.n_events += 1
+
+    def _flags(self, event: Telemetry) -> None:
+        if event.keys is not None and event.keys.ime_count > 0:
+            self.ime = True
+        device = event.device
+        if device is None:
+            return
+        self.assistive |= bool(device.assistive_technology)
+        self.privacy_mode |= bool(device.resist_fingerprinting)
+        self.reduced_motion |= bool(device.reduced_motion)
+        self.mobile |= bool(device.ua_mobile) or is_mobile(device.user_agent or "")
+
+
+def upstream_risk(signal: Signal) -> float | None:
+    """An upstream score turned so that high is risk, scaled to 0..1 where the provider's range is known."""
+    if signal.score is None or signal.direction is None:
+        return None
+    score = signal.score
+    if signal.score_min is not None and signal.score_max is not None:
+        score = min(max((score - signal.score_min) / (signal.score_max - signal.score_min), 0.0), 1.0)
+    elif not 0.0 <= score <= 1.0:
+        return None
+    return score if signal.direction == "high_is_risk" else 1.0 - score

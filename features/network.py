@@ -1,0 +1,50 @@
+"""Signals from the facts that only the edge knows: address, headers, TLS, declared agents."""
+
+import datetime as dt
+import zoneinfo
+
+from features.automation import Found
+from features.meta import Meta
+from features.useragent import browser_of
+from schemas.telemetry import Telemetry
+
+_TLS_ENGINES = {"chrome", "firefox", "safari"}
+
+
+def network_signals(event: Telemetry, meta: Meta, found: Found) -> None:
+    """Add what the network block shows, beside what the device block claims in the same event."""
+    network, device = event.network, event.device
+    if meta.ip_changes > 0:
+        found["ip_change_mid_session"] = float(meta.ip_changes)
+    if network is None:
+        return
+    if network.agent in {"signed", "unsigned", "spoofed"}:
+        found[f"agent_{network.agent}"] = True
+    if network.headers_missing:
+        found["headers_not_browser"] = network.headers_missing[0][:64]
+    if network.asn_type == "hosting":
+        found["ip_hosting"] = True
+    for name in ("proxy", "vpn", "relay", "tor"):
+        if getattr(network, name):
+            found[f"ip_{name}"] = True
+    if device is None:
+        return
+    engine = browser_of(device.user_agent or "")
+    tls = (network.tls_class or "").lower()
+    if tls and engine not in {"other", tls} and (tls in _TLS_ENGINES or engine in _TLS_ENGINES):
+        found["tls_ua_mismatch"] = tls[:64]
+    if device.timezone and network.timezone and offsets_differ(device.timezone, network.timezone, event.effective_at):
+        found["tz_ip_mismatch"] = f"{device.timezone}/{network.timezone}"[:64]
+
+
+def offsets_differ(first: str, second: str, at_ms: int) -> bool:
+    """Whether two IANA zones have different UTC offsets at a time (epoch ms). An unknown zone differs from none."""
+    if first == second:
+        return False
+    at = dt.datetime.fromtimestamp(at_ms / 1000.0, tz=dt.UTC)
+    try:
+        return (
+            at.astimezone(zoneinfo.ZoneInfo(first)).utcoffset() != at.astimezone(zoneinfo.ZoneInfo(second)).utcoffset()
+        )
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return False
