@@ -1,0 +1,324 @@
+"""`RedisStore`: state in Redis or Valkey, standalone or cluster, at most two round trips a chunk.
+
+A chunk costs one exchange to load (sessions and watermark in one MGET, all entities in one script call) and one to
+commit (one script call for links, sessions and watermark). On a cluster both fan out to the shards of the touched
+entities, and a commit is two exchanges: links first, then sessions with the watermark.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+from redis import exceptions
+
+from features.velocity import Entity, Link, What
+from stream.state import scripts
+from stream.state.base import (
+    CounterRead,
+    Counters,
+    Loaded,
+    StoreFull,
+    StoreMisconfigured,
+    StoreUnavailable,
+    Watermark,
+    WatermarkConflict,
+    check_commit,
+)
+from stream.state.connections import Answer, ClusterLink, Command, ConnectionOptions, StandaloneLink, translate
+from stream.state.counters import CAP, ENTITY_TTL_MS, RETAINED_BUCKETS, WINDOW_BUCKETS, bucket_of
+from stream.state.keys import Keys, pack_expected, unpack_watermark
+from stream.state.packing import count_reply, pack_link, pack_read
+from stream.state.server_checks import check_server
+from stream.state.stats import Observer, Operation, StoreStats
+
+V = TypeVar("V")
+Target = tuple[Entity, str, int]
+"""What a read is about: entity, reference, bucket to read as of."""
+
+SPILL: Final = 64
+"""Members of a set that an entity's packed value holds; a larger set moves to a sorted set of its own."""
+STRIDE: Final = 16
+"""New members after which an entity's packed value is tidied: old members dropped, large sets moved."""
+
+
+class RedisStore:
+    """See `StateStore` for what every store promises.
+
+    `state_version` names the layout of session values (`features.session.STATE_VERSION`); values of another version
+    are not seen. `observe` is called with the duration of each operation. `cap`, `spill` and `stride` are for tests.
+
+    `warnings` says, after `open`, what could not be checked because the server does not allow it.
+    """
+
+    def __init__(
+        self,
+        options: ConnectionOptions,
+        *,
+        state_version: str,
+        prefix: str = "tellwire",
+        observe: Observer | None = None,
+        cap: int = CAP,
+        spill: int = SPILL,
+        stride: int = STRIDE,
+    ) -> None:
+        if spill < 1 or stride < 1 or spill + stride > cap + 1:
+            raise ValueError("spill + stride - 1 may not be above cap: packed sets are counted exactly")
+        self.stats = StoreStats()
+        self.warnings: tuple[str, ...] = ()
+        self.keys = Keys(prefix, state_version)
+        self._options = options
+        self._observe = observe
+        self._link: StandaloneLink | ClusterLink | None = None
+        self._read_options = (cap, *WINDOW_BUCKETS)
+        self._link_options = (cap, spill, stride, RETAINED_BUCKETS, ENTITY_TTL_MS)
+        self._writer = secrets.token_hex(4)
+        self._attempts = 0
+        self._unanswered: dict[tuple[str, int], tuple[Watermark | None, Watermark, bytes]] = {}
+
+    async def open(self) -> None:
+        """Connect, check the server and load the scripts. See `StateStore`."""
+        await self.close()
+        link = (ClusterLink if self._options.cluster else StandaloneLink)(self._options, self.stats)
+        try:
+            self.warnings = await check_server(link, cluster=self._options.cluster)
+            self._link = link
+            await self._load_scripts()
+        except BaseException:
+            self._link = None
+            await link.close()
+            raise
+
+    async def close(self) -> None:
+        """Close all connections. See `StateStore`."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+
+    async def ping(self) -> float:
+        """Return the slowest round trip to a server that holds state, s. See `StateStore`."""
+        started = time.perf_counter()
+        with self._measured("ping"):
+            await self._opened().each(("PING",))
+        return time.perf_counter() - started
+
+    async def watermarks(self, topic: str, partitions: Sequence[int]) -> dict[int, Watermark | None]:
+        """Return the stored watermarks. See `StateStore`."""
+        if not partitions:
+            return {}
+        with self._measured("watermarks"):
+            # Each partition has its own hash tag, so that a cluster needs a command for each.
+            values = await self._call([("GET", self.keys.watermark(topic, partition)) for partition in partitions])
+            return {partition: _watermark(_answer(value)) for partition, value in zip(partitions, values, strict=True)}
+
+    async def load(
+        self, topic: str, partition: int, session_ids: Sequence[str], reads: Sequence[CounterRead]
+    ) -> Loaded:
+        """Return session values, counters and the watermark, in one round trip. See `StateStore`."""
+        with self._measured("load"):
+            sessions = list(dict.fromkeys(session_ids))
+            wanted = _join_reads(reads)
+            commands: list[Command] = [
+                ("MGET", self.keys.watermark(topic, partition), *self.keys.sessions(topic, partition, sessions))
+            ]
+            groups = self._grouped((self.keys.entity(entity, ref), (entity, ref, at)) for entity, ref, at in wanted)
+            for group in groups:
+                arguments = [pack_read(target[0], target[2], wanted[target]) for _, target in group]
+                commands.append(_script(scripts.READ, [key for key, _ in group], [*self._read_options, *arguments]))
+            answers = await (self._call_apart if self._options.cluster and groups else self._call)(commands)
+            values = _answer(answers[0])
+            blobs: dict[str, bytes | None] = dict(zip(sessions, values[1:], strict=True))
+            found: dict[Target, Counters | None] = {}
+            for group, answer in zip(groups, answers[1:], strict=True):
+                found.update(self._counted(group, answer, wanted))
+            stats = self.stats
+            stats.sessions_read_total += len(sessions)
+            for blob in blobs.values():
+                if blob is not None:
+                    stats.sessions_found_total += 1
+                    stats.received_bytes_total += len(blob)
+            return Loaded(
+                blobs,
+                [found[read.entity, read.ref, bucket_of(read.as_of_ms)] for read in reads],
+                _watermark(values[0]),
+            )
+
+    async def commit(  # noqa: PLR0917 - one chunk's write, whole
+        self,
+        topic: str,
+        partition: int,
+        expected: Watermark | None,
+        new: Watermark,
+        blobs: Mapping[str, bytes],
+        links: Sequence[Link],
+        ttl_ms: int,
+    ) -> None:
+        """Write links, session values and watermark. See `StateStore`."""
+        check_commit(expected, new, ttl_ms)
+        with self._measured("commit"):
+            entities = self._entities(links)
+            keys = [self.keys.watermark(topic, partition), *self.keys.sessions(topic, partition, list(blobs))]
+            arguments: list[Any] = [
+                pack_expected(expected),
+                self._stored_form(topic, partition, expected, new),
+                len(blobs),
+                ttl_ms,
+                *blobs.values(),
+            ]
+            if entities and self._options.cluster:
+                groups = self._grouped(entities.items())
+                for answer in await self._call(
+                    [
+                        _script(scripts.LINK, [key for key, _ in group], [*self._link_options, *(v for _, v in group)])
+                        for group in groups
+                    ]
+                ):
+                    _answer(answer)
+            elif entities:
+                keys.extend(entities)
+                arguments.extend(self._link_options)
+                arguments.extend(entities.values())
+            code, found = _answer((await self._call([_script(scripts.COMMIT, keys, arguments)]))[0])
+            self._unanswered.pop((topic, partition), None)
+            if code == 0:
+                self.stats.conflicts_total += 1
+                raise WatermarkConflict(topic, partition, expected, _watermark(found))
+            self.stats.repeated_commits_total += code == 2
+            self.stats.sessions_written_total += len(blobs)
+            self.stats.links_written_total += len(links)
+
+    def _stored_form(self, topic: str, partition: int, expected: Watermark | None, new: Watermark) -> bytes:
+        """Return the watermark as it is stored, with a mark of this attempt.
+
+        A repeated commit whose first answer was lost gets the first one's mark again, so that the script can tell that
+        it had arrived; no other writer, and no other commit of this one, has that mark.
+        """
+        before = self._unanswered.get((topic, partition))
+        if before is not None and before[:2] == (expected, new):
+            return before[2]
+        self._attempts += 1
+        stored = f"{new.topic_id}:{new.offset}|{self._writer}.{self._attempts}".encode()
+        self._unanswered[topic, partition] = (expected, new, stored)
+        return stored
+
+    def _entities(self, links: Sequence[Link]) -> dict[bytes, bytes]:
+        """Return the packed links of each touched entity, by key."""
+        entities: dict[bytes, list[bytes]] = {}
+        for link in dict.fromkeys(links):
+            entities.setdefault(self.keys.entity(link.entity, link.ref), []).append(pack_link(link))
+        return {key: b"".join(parts) for key, parts in entities.items()}
+
+    def _grouped(self, items: Iterable[tuple[bytes, V]]) -> list[list[tuple[bytes, V]]]:
+        """Group items by what one script call may touch: everything on one server, one hash tag on a cluster."""
+        if not self._options.cluster:
+            group = list(items)
+            return [group] if group else []
+        groups: dict[bytes, list[tuple[bytes, V]]] = {}
+        for key, value in items:
+            groups.setdefault(key[: key.index(b"}")], []).append((key, value))
+        return list(groups.values())
+
+    def _counted(
+        self, group: list[tuple[bytes, Target]], answer: Answer, wanted: Mapping[Target, list[tuple[What, str]]]
+    ) -> dict[Target, Counters | None]:
+        """Return the counters in one script's answer; None for each if it failed because its server is away."""
+        self.stats.entities_read_total += len(group)
+        try:
+            replies = _answer(answer)
+        except StoreUnavailable:
+            self.stats.counters_missing_total += len(group)
+            return {target: None for _, target in group}
+        counted: dict[Target, Counters | None] = {}
+        for (_, target), reply in zip(group, replies, strict=True):
+            self.stats.sampled_reads_total += type(reply) is list and reply[1][13::14].count(1) > 0
+            counted[target] = count_reply(target[0], reply, target[2], wanted[target])
+        return counted
+
+    async def _call(self, commands: Sequence[Command]) -> list[Any]:
+        """Exchange commands; where the server has forgotten a script, load it and send those commands again."""
+        link = self._opened()
+        answers = await link.exchange(commands)
+        forgotten = [i for i, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)]
+        if forgotten:
+            self.stats.script_reloads_total += 1
+            await self._load_scripts()
+            for i, answer in zip(forgotten, await link.exchange([commands[i] for i in forgotten]), strict=True):
+                answers[i] = answer
+        return answers
+
+    async def _call_apart(self, commands: Sequence[Command]) -> list[Answer]:
+        """Exchange the first command and the others at the same time: the others may fail as a whole."""
+        both: tuple[list[Answer] | BaseException, list[Answer] | BaseException] = await asyncio.gather(
+            self._call(commands[:1]), self._call(commands[1:]), return_exceptions=True
+        )
+        first, others = both
+        if isinstance(first, BaseException):
+            raise first
+        if isinstance(others, StoreUnavailable):
+            return [*first, *[others] * (len(commands) - 1)]
+        if isinstance(others, BaseException):
+            raise others
+        return [*first, *others]
+
+    async def _load_scripts(self) -> None:
+        for script in scripts.ALL:
+            for sha in await self._opened().each(("SCRIPT LOAD", script.text)):
+                if (sha if isinstance(sha, bytes) else str(sha).encode()) != script.sha:
+                    raise StoreMisconfigured("the server gives a script another digest than SHA-1")
+
+    def _opened(self) -> StandaloneLink | ClusterLink:
+        if self._link is None:
+            raise StoreUnavailable("the store is not open")
+        return self._link
+
+    @contextmanager
+    def _measured(self, operation: Operation) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        except StoreUnavailable:
+            self.stats.unavailable_total += 1
+            raise
+        except StoreFull:
+            self.stats.full_total += 1
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            self.stats.took(operation, seconds)
+            if self._observe is not None:
+                self._observe(operation, seconds)
+
+
+def _join_reads(reads: Iterable[CounterRead]) -> dict[Target, list[tuple[What, str]]]:
+    """Join equal reads; return the members that are asked for each."""
+    joined: dict[Target, list[tuple[What, str]]] = {}
+    for read in reads:
+        target = (read.entity, read.ref, bucket_of(read.as_of_ms))
+        members = joined.get(target)
+        if members is None:
+            joined[target] = list(read.members)
+        elif read.members:
+            joined[target] = list(dict.fromkeys([*members, *read.members]))
+    return joined
+
+
+def _script(script: scripts.Script, keys: Sequence[bytes], arguments: Iterable[Any]) -> Command:
+    return ("EVALSHA", script.sha, len(keys), *keys, *arguments)
+
+
+def _answer(answer: Answer) -> Answer:
+    """Return an answer; raise what an error answer means."""
+    if isinstance(answer, Exception):
+        raise translate(answer) or answer
+    return answer
+
+
+def _watermark(value: bytes | None) -> Watermark | None:
+    try:
+        return unpack_watermark(value)
+    except ValueError as error:
+        raise StoreMisconfigured(f"{error}: is the key prefix also used by something else?") from None
