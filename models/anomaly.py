@@ -1,0 +1,278 @@
+"""Half-space trees as served: flat arrays and a compiled walk that gives exactly River's score.
+
+The learner (`models.anomaly_learn`) grows and updates River's trees; a worker only reads their masses. Features are
+mapped to 0..1 by the model's own limits and clipped; a missing value becomes 0.5, the middle, for learner and worker
+alike: absence alone says little here, since coverage reports it.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from models.flat import FlatModel
+from models.scorer import Contribution, FloatArray, IntArray
+
+NEUTRAL: Final = 0.5
+"""What a missing value is mapped to."""
+MAX_TREES: Final = 200
+MAX_HEIGHT: Final = 12
+MAX_WINDOW: Final = 1_000_000
+MAX_FEATURES: Final = 1_000
+
+
+class TreeArrays(NamedTuple):
+    """Complete binary trees in heap order: the children of node i are 2i+1 and 2i+2.
+
+    feature: int16 (n_trees, 2^h - 1), a position in the list of features; threshold: float64, same, in 0..1;
+    mass: int32 (n_trees, 2^(h+1) - 1), River's reference mass; latest: same shape, the mass of the window in progress.
+    """
+
+    feature: NDArray[np.int16]
+    threshold: NDArray[np.float64]
+    mass: NDArray[np.int32]
+    latest: NDArray[np.int32]
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def unit(value, low, high):  # type: ignore[no-untyped-def]
+    """`value` mapped to 0..1 between its limits, clipped; NaN becomes NEUTRAL."""
+    if np.isnan(value):
+        return 0.5
+    return min(1.0, max(0.0, (value - low) / (high - low)))
+
+
+@numba.njit(cache=True, nogil=True)
+def to_unit(rows: FloatArray, columns: IntArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """Rows (n, N_FEATURES) mapped to 0..1 on `columns`; missing values become NEUTRAL."""
+    out = np.empty((rows.shape[0], len(columns)), dtype=np.float64)
+    for i in range(rows.shape[0]):
+        for k in range(len(columns)):
+            out[i, k] = unit(rows[i, columns[k]], low[k], high[k])
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _score(rows, columns, low, high, feature, threshold, mass, height, size_limit, max_score, out):  # type: ignore[no-untyped-def]
+    """River's score of each row of `rows` (n, N_FEATURES) into `out` (n,); NaN where all columns are NaN."""
+    for i in range(rows.shape[0]):
+        out[i] = np.nan
+        for k in range(len(columns)):
+            if not np.isnan(rows[i, columns[k]]):
+                out[i] = 0.0
+                break
+        if np.isnan(out[i]):
+            continue
+        score = 0.0
+        for tree in range(feature.shape[0]):
+            node, power = 0, 1.0
+            for _ in range(height):
+                r = mass[tree, node]
+                score += r * power
+                if r < size_limit:
+                    break
+                k = feature[tree, node]
+                value = unit(rows[i, columns[k]], low[k], high[k])
+                node = 2 * node + (1 if value < threshold[tree, node] else 2)
+                power *= 2.0
+            else:
+                score += mass[tree, node] * power
+        # Masses and powers of two are whole numbers: the sum is exact, whatever its order.
+        out[i] = 1.0 - score / max_score
+
+
+@numba.njit(cache=True, nogil=True)
+def _attribute(u, feature, threshold, mass, height, size_limit, max_score, out):  # type: ignore[no-untyped-def]
+    """Write each feature's share of (score - bias) into `out`; return the bias.
+
+    The score of a tree is 1 minus the sum over levels of mass x 2^level. A split changes that term for its own
+    child and all levels below, so it is charged with the change times the levels left; levels never reached count as
+    mass 0.
+    """
+    out[:] = 0.0
+    bias = 1.0
+    for tree in range(feature.shape[0]):
+        node, power = 0, 1.0
+        root = mass[tree, 0] * 1.0
+        bias -= root * (height + 1) / max_score
+        for level in range(height):
+            r = mass[tree, node]
+            if r < size_limit:
+                break
+            split = feature[tree, node]
+            node = 2 * node + (1 if u[split] < threshold[tree, node] else 2)
+            power *= 2.0
+            before, after = r * power * 0.5, mass[tree, node] * power
+            out[split] -= (after - before) * (height - level) / max_score
+            if level + 1 < height and mass[tree, node] < size_limit:
+                # The walk ends here: the levels below contribute nothing.
+                out[split] += after * (height - level - 1) / max_score
+                break
+    return bias
+
+
+class FlatHST:
+    """River's HalfSpaceTrees, frozen.
+
+    Args:
+        names: Features that it reads, in the order of `arrays.feature`.
+        columns: Index of each in the feature vector.
+        low, high: Limits that are mapped to 0 and 1, in the features' units.
+        arrays: The trees.
+        window_size: Observations in one window.
+        n_in_window: Observations of the window in progress (River's counter).
+        ready: A first window is complete; before that there is no score.
+        n_learnt: Observations learnt in all.
+
+    Raises:
+        ValueError: the parts don't fit each other.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        columns: IntArray,
+        low: FloatArray,
+        high: FloatArray,
+        arrays: TreeArrays,
+        *,
+        window_size: int,
+        n_in_window: int,
+        ready: bool,
+        n_learnt: int,
+        name: str = "anomaly_hst",
+    ) -> None:
+        self.name = name
+        self.names = tuple(names)
+        self.inputs = np.ascontiguousarray(columns, dtype=np.int64)
+        self.columns: IntArray = np.unique(self.inputs)
+        self.low = np.ascontiguousarray(low, dtype=np.float64)
+        self.high = np.ascontiguousarray(high, dtype=np.float64)
+        self.arrays = arrays
+        self.window_size = window_size
+        self.n_in_window = n_in_window
+        self.ready = ready
+        self.n_learnt = n_learnt
+        self.height = int(arrays.mass.shape[-1] + 1).bit_length() - 2
+        self._check()
+        n_trees = arrays.feature.shape[0]
+        # River: size_limit and _max_score, in the same arithmetic.
+        self._size_limit = 0.1 * window_size
+        self._max_score = float(n_trees * window_size * (2 ** (self.height + 1) - 1))
+        self.hash = self.to_flat().hash
+
+    def _check(self) -> None:
+        n, trees, height = len(self.names), self.arrays.feature.shape[0], self.height
+        _need(1 <= n <= MAX_FEATURES and len(set(self.names)) == n, "features are missing, repeated or too many")
+        _need(self.inputs.shape == self.low.shape == self.high.shape == (n,), "limits and features differ in length")
+        finite = np.isfinite(self.low) & np.isfinite(self.high)
+        _need(bool(np.all(finite & (self.high > self.low))), "limits are no ranges")
+        _need(1 <= trees <= MAX_TREES and 1 <= height <= MAX_HEIGHT, "number or height of trees is out of range")
+        inner, nodes = 2**height - 1, 2 ** (height + 1) - 1
+        _need(
+            self.arrays.feature.shape == self.arrays.threshold.shape == (trees, inner)
+            and self.arrays.mass.shape == self.arrays.latest.shape == (trees, nodes),
+            "arrays are not complete trees of one height",
+        )
+        _need(bool(np.all((self.arrays.feature >= 0) & (self.arrays.feature < n))), "a split has no such feature")
+        _need(bool(np.all((self.arrays.threshold >= 0) & (self.arrays.threshold <= 1))), "a threshold is outside 0..1")
+        _need(1 <= self.window_size <= MAX_WINDOW, f"window_size is not 1 to {MAX_WINDOW}")
+        _need(0 <= self.n_in_window < self.window_size and self.n_learnt >= 0, "counters are out of range")
+        for mass in (self.arrays.mass, self.arrays.latest):
+            _need(bool(np.all((mass >= 0) & (mass <= self.window_size))), "a mass is outside 0..window_size")
+            children = mass[:, 1::2].astype(np.int64) + mass[:, 2::2]
+            _need(bool(np.all(children == mass[:, :inner])), "masses of children don't add up to their parent's")
+
+    def raw(self, rows: FloatArray) -> FloatArray:
+        """River's score of each row (n, N_FEATURES); NaN without any of its features, or before it is ready."""
+        out = np.full(len(rows), np.nan)
+        if self.ready:
+            a = self.arrays
+            _score(
+                rows, self.inputs, self.low, self.high, a.feature, a.threshold, a.mass,
+                self.height, self._size_limit, self._max_score, out,
+            )  # fmt: skip
+        return out
+
+    def explain(self, x: FloatArray) -> list[Contribution]:
+        """Share of each feature in the score above its value for evenly spread masses, largest first."""
+        if not self.ready or bool(np.isnan(x[self.inputs]).all()):
+            return []
+        shares = self.shares(x)[1]
+        order = np.argsort(-np.abs(shares), kind="stable")
+        return [Contribution(int(self.inputs[k]), float(shares[k])) for k in order if shares[k] != 0.0]
+
+    def shares(self, x: FloatArray) -> tuple[float, FloatArray]:
+        """Bias and share of each input (in the order of `names`): bias + sum of shares is the score."""
+        out = np.empty(len(self.inputs), dtype=np.float64)
+        unit = to_unit(x.reshape(1, -1), self.inputs, self.low, self.high)[0]
+        a = self.arrays
+        bias = _attribute(unit, a.feature, a.threshold, a.mass, self.height, self._size_limit, self._max_score, out)
+        return float(bias), out
+
+    def to_flat(self) -> FlatModel:
+        """Definition and arrays: all that worker and learner need to go on from here."""
+        return FlatModel(
+            kind="anomaly_hst",
+            definition={
+                "format": 1,
+                "features": list(self.names),
+                "n_trees": int(self.arrays.feature.shape[0]),
+                "height": self.height,
+                "window_size": self.window_size,
+                "n_in_window": self.n_in_window,
+                "ready": int(self.ready),
+                "n_learnt": self.n_learnt,
+            },
+            arrays={
+                "feature": self.arrays.feature.astype("<i2"),
+                "threshold": self.arrays.threshold.astype("<f8"),
+                "mass": self.arrays.mass.astype("<i4"),
+                "latest": self.arrays.latest.astype("<i4"),
+                "low": self.low.astype("<f8"),
+                "high": self.high.astype("<f8"),
+            },
+        )
+
+    @classmethod
+    def from_flat(cls, flat: FlatModel, index: dict[str, int]) -> "FlatHST":
+        """Read a model back; `index` maps feature names to positions. ValueError with one line if it doesn't fit."""
+        definition = flat.definition
+        _need(flat.kind == "anomaly_hst" and definition.get("format") == 1, "not half-space trees of format 1")
+        names = definition.get("features")
+        if not isinstance(names, list):
+            raise ValueError("anomaly_hst: features are not named")  # noqa: TRY004
+        numbers: dict[str, int] = {}
+        for key in ("n_trees", "height", "window_size", "n_in_window", "ready", "n_learnt"):
+            value = definition.get(key)
+            if not isinstance(value, int) or value < 0:
+                raise ValueError(f"anomaly_hst: {key} is not a whole number from 0")
+            numbers[key] = value
+        unknown = [name for name in names if name not in index]
+        _need(not unknown, f"feature {unknown[0][:60] if unknown else ''} is not in the registry")
+        trees, height = numbers["n_trees"], numbers["height"]
+        _need(1 <= trees <= MAX_TREES and 1 <= height <= MAX_HEIGHT, "number or height of trees is out of range")
+        inner, nodes = 2**height - 1, 2 ** (height + 1) - 1
+        return cls(
+            names,
+            np.array([index[name] for name in names], dtype=np.int64),
+            flat.array("low", "<f8", (len(names),)),
+            flat.array("high", "<f8", (len(names),)),
+            TreeArrays(
+                flat.array("feature", "<i2", (trees, inner)),
+                flat.array("threshold", "<f8", (trees, inner)),
+                flat.array("mass", "<i4", (trees, nodes)),
+                flat.array("latest", "<i4", (trees, nodes)),
+            ),
+            window_size=numbers["window_size"],
+            n_in_window=numbers["n_in_window"],
+            ready=bool(numbers["ready"]),
+            n_learnt=numbers["n_learnt"],
+        )
+
+
+def _need(condition: object, what: str) -> None:
+    if not condition:
+        raise ValueError(f"anomaly_hst: {what}")

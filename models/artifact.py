@@ -1,0 +1,245 @@
+"""What ships trained: a folder with a manifest, checked piece by piece before anything of it scores.
+
+The manifest names every file with its size and SHA-256, the feature registry it was trained for, its sources and
+figures, and golden rows with the scores they must give. Loading refuses with one clear line on any mismatch. No pickle.
+"""
+
+import hashlib
+import importlib.resources
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Final, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from models import flat
+from models.anomaly import FlatHST
+from models.bot import PointerModel
+from models.calibration import CalibrationTable
+from models.device_risk import SignalScorer
+from models.errors import ArtifactError
+from models.keystroke_range import KeystrokeRange
+from models.scorer import FloatArray, Scorer
+
+MANIFEST: Final = "manifest.json"
+MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+GOLDEN_TOLERANCE: Final = 1e-9
+"""Golden scores may differ by this much: another platform's exp() is allowed the last bit, nothing else is."""
+
+FileName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+
+
+class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file of the folder."""
+
+    bytes: Annotated[int, Meta(ge=0, le=MAX_FILE_BYTES)]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class PointerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The LightGBM model: its file, its features in order, and the least evidence (feature, value) for a score."""
+
+    file: FileName
+    features: Annotated[list[str], Meta(min_length=1, max_length=1000)]
+    evidence: dict[str, float] = {}
+
+
+class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Vectors (null = no data) in registry order and the raw score of each scorer on each of them."""
+
+    rows: Annotated[list[list[float | None]], Meta(max_length=256)]
+    raw: dict[str, list[float | None]]
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`manifest.json`. `anomaly` maps a flow, or `*` for all others, to a file."""
+
+    format: Literal[1]
+    features_hash: str
+    files: dict[FileName, FileEntry]
+    signals: FileName
+    keystroke: FileName | None = None
+    pointer: PointerSpec | None = None
+    anomaly: dict[str, FileName] = {}
+    calibration: FileName | None = None
+    sources: list[str]
+    versions: dict[str, str]
+    seed: int
+    metrics: dict[str, float]
+    golden: Golden
+
+
+class Artifacts(NamedTuple):
+    """The loaded pieces; None or empty where the folder has none."""
+
+    manifest: Manifest
+    pointer: PointerModel | None
+    keystroke: KeystrokeRange | None
+    signals: SignalScorer
+    anomaly: dict[str, FlatHST]
+    calibration: CalibrationTable
+
+    def scorers(self) -> dict[str, Scorer]:
+        """Every vector scorer by name, as golden scores are keyed."""
+        found: dict[str, Scorer] = {}
+        if self.pointer is not None:
+            found[self.pointer.name] = self.pointer
+        if self.keystroke is not None:
+            found[self.keystroke.name] = self.keystroke
+        for flow, model in self.anomaly.items():
+            found[f"anomaly_hst/{flow}"] = model
+        return found
+
+
+def shipped_directory() -> Path:
+    """Folder of the artefacts inside the installed package."""
+    return Path(str(importlib.resources.files("models") / "artifacts"))
+
+
+def load(directory: Path | None, names: Sequence[str], features_hash: str) -> Artifacts:
+    """Load a folder (None = what ships) for a feature registry; ArtifactError with one line if anything is off."""
+    directory = shipped_directory() if directory is None else directory
+    manifest = _read_manifest(directory)
+    if manifest.features_hash != features_hash:
+        raise ArtifactError(
+            f"{directory.name}: trained for feature registry {manifest.features_hash[:12]}, this is "
+            f"{features_hash[:12]}; train again or install the release that fits"
+        )
+    data = {name: _read_file(directory, name, entry) for name, entry in manifest.files.items()}
+    artifacts = _assemble(manifest, data, names)
+    _check_golden(artifacts, len(names))
+    return artifacts
+
+
+def write_manifest(
+    directory: Path,
+    names: Sequence[str],
+    features_hash: str,
+    *,
+    golden_rows: FloatArray,
+    signals: str,
+    keystroke: str | None = None,
+    pointer: PointerSpec | None = None,
+    anomaly: Mapping[str, str] | None = None,
+    calibration: str | None = None,
+    sources: Sequence[str] = (),
+    versions: Mapping[str, str] | None = None,
+    seed: int = 0,
+    metrics: Mapping[str, float] | None = None,
+) -> Manifest:
+    """Hash the named files of `directory`, score the golden rows (n, N_FEATURES), and write `manifest.json`.
+
+    The files must be there already; what is written is then loaded once, so a bad artefact fails here.
+    """
+    wanted = [signals, keystroke, pointer.file if pointer else None, calibration, *(anomaly or {}).values()]
+    data: dict[str, bytes] = {}
+    for name in sorted({name for name in wanted if name is not None}):
+        try:
+            data[name] = (directory / name).read_bytes()
+        except OSError as error:
+            raise ArtifactError(f"{directory.name}/{name}: cannot be read: {error.strerror}") from None
+    manifest = Manifest(
+        format=1,
+        features_hash=features_hash,
+        files={name: FileEntry(len(d), hashlib.sha256(d).hexdigest()) for name, d in data.items()},
+        signals=signals,
+        keystroke=keystroke,
+        pointer=pointer,
+        anomaly=dict(anomaly or {}),
+        calibration=calibration,
+        sources=list(sources),
+        versions=dict(versions or {}),
+        seed=seed,
+        metrics=dict(metrics or {}),
+        golden=Golden([], {}),
+    )
+    scorers = _assemble(manifest, data, names).scorers()
+    golden = Golden(
+        rows=[[_null(v) for v in row] for row in golden_rows.tolist()],
+        raw={name: [_null(v) for v in scorer.raw(golden_rows).tolist()] for name, scorer in scorers.items()},
+    )
+    manifest = msgspec.structs.replace(manifest, golden=golden)
+    (directory / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
+    load(directory, names, features_hash)
+    return manifest
+
+
+def _null(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _read_manifest(directory: Path) -> Manifest:
+    try:
+        return msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
+    except OSError as error:
+        raise ArtifactError(f"{directory}/{MANIFEST}: cannot be read: {error.strerror}") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ArtifactError(f"{directory.name}/{MANIFEST}: {error}") from None
+
+
+def _read_file(directory: Path, name: str, entry: FileEntry) -> bytes:
+    try:
+        data = (directory / name).read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{directory.name}/{name}: cannot be read: {error.strerror}") from None
+    found = hashlib.sha256(data).hexdigest()
+    if len(data) != entry.bytes or found != entry.sha256:
+        raise ArtifactError(
+            f"{directory.name}/{name}: has {len(data)} bytes and hash {found[:12]}, the manifest says {entry.bytes} "
+            f"and {entry.sha256[:12]}"
+        )
+    return data
+
+
+def _assemble(manifest: Manifest, data: Mapping[str, bytes], names: Sequence[str]) -> Artifacts:
+    index = {name: i for i, name in enumerate(names)}
+
+    def content(name: str) -> bytes:
+        if name not in data:
+            raise ArtifactError(f"{MANIFEST}: {name} is used but not listed under files")
+        return data[name]
+
+    pointer: PointerModel | None = None
+    if manifest.pointer is not None:
+        spec = manifest.pointer
+        unknown = [name for name in [*spec.features, *spec.evidence] if name not in index]
+        if unknown:
+            raise ArtifactError(f"{MANIFEST}: pointer feature {unknown[0]} is not in the registry")
+        columns = np.array([index[name] for name in spec.features], dtype=np.int64)
+        evidence = {index[name]: least for name, least in spec.evidence.items()}
+        pointer = PointerModel(content(spec.file), spec.features, columns, evidence)
+    keystroke = None if manifest.keystroke is None else KeystrokeRange.decode(content(manifest.keystroke), index)
+    try:
+        anomaly = {
+            flow: FlatHST.from_flat(flat.decode(content(name)), index) for flow, name in manifest.anomaly.items()
+        }
+        calibration = CalibrationTable({}, "prior", 1)
+        if manifest.calibration is not None:
+            calibration = CalibrationTable.from_flat(flat.decode(content(manifest.calibration)))
+    except ArtifactError:
+        raise
+    except ValueError as error:
+        raise ArtifactError(f"{MANIFEST}: {error}") from None
+    signals = SignalScorer.decode(content(manifest.signals))
+    return Artifacts(manifest, pointer, keystroke, signals, anomaly, calibration)
+
+
+def _check_golden(artifacts: Artifacts, n_features: int) -> None:
+    golden = artifacts.manifest.golden
+    scorers = artifacts.scorers()
+    if set(golden.raw) != set(scorers):
+        raise ArtifactError(f"{MANIFEST}: golden scores are for {sorted(golden.raw)}, scorers are {sorted(scorers)}")
+    if any(len(row) != n_features for row in golden.rows):
+        raise ArtifactError(f"{MANIFEST}: a golden row has not {n_features} features")
+    rows = np.array([[np.nan if v is None else v for v in row] for row in golden.rows], dtype=np.float64)
+    rows = rows.reshape(len(golden.rows), n_features)
+    for name, scorer in scorers.items():
+        wanted = np.array([np.nan if v is None else v for v in golden.raw[name]], dtype=np.float64)
+        found = scorer.raw(rows)
+        if found.shape != wanted.shape or not np.allclose(found, wanted, rtol=0, atol=GOLDEN_TOLERANCE, equal_nan=True):
+            raise ArtifactError(f"{MANIFEST}: {name} does not give the golden scores; the model is not the one trained")
+    if artifacts.pointer is not None and len(rows):
+        artifacts.pointer.check(rows)

@@ -1,0 +1,232 @@
+"""The people behind calibrated scores: sorted ranks by cell, back-off between cells, and their flat form.
+
+Two distributions a cell: `now` (raw score at that amount of evidence) and `anytime` (running maximum over whole
+genuine sessions). Where no person was recorded, an input or a channel may have a *declared* prior: a p-value stated as
+a function of the raw score (never below its floor), which an event shows as `prior` with 0 people and no bound. Enough
+people replace it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+
+from models.cells import ANY, Cell, chain, parse_cell
+from models.flat import FlatModel
+from schemas.risk import CHANNELS
+
+Kind = Literal["now", "anytime"]
+State = Literal["prior", "source", "live"]
+KINDS: Final[tuple[Kind, ...]] = ("now", "anytime")
+MAX_CELLS: Final = 20_000
+MAX_VALUES: Final = 400_000
+MIN_PEOPLE: Final = 50
+"""A cell with fewer people backs off to its parent."""
+
+
+class Declared(NamedTuple):
+    """A stated p-value for a raw score s: max(floor, 1 - s ** (1 / power))."""
+
+    power: float
+    floor: float
+
+
+DECLARED_PRIORS: Final[Mapping[tuple[str, str], Declared]] = {
+    # The keystroke scorer's raw score is (1 - p) ** 4 with p from published statistics of typing.
+    ("bot", "keys"): Declared(power=4.0, floor=0.01),
+    # The device scorer's raw score is a probability by judgement; it never claims more than 2 % of people.
+    ("device", ANY): Declared(power=1.0, floor=0.02),
+}
+"""What ships for inputs and channels without recorded people."""
+
+
+class Ranks(NamedTuple):
+    """People of one cell: raw values ascending; `tail[i]` = people (fractions of) at or above `values[i]`."""
+
+    values: list[float]
+    tail: list[float]
+    n_people: int
+
+
+class Resolved(NamedTuple):
+    """The company that a session is ranked in: one cell, several whose p-values add up, or a declared prior."""
+
+    parts: tuple[Ranks | Declared, ...]
+    cell: str
+    n_people: int
+    state: State
+
+    @property
+    def declared(self) -> bool:
+        """Whether any part of it is stated rather than recorded."""
+        return any(isinstance(part, Declared) for part in self.parts)
+
+    def better_than(self, other: "Resolved | None") -> bool:
+        """Among cells with too few people: a declared prior first, then the one with more people."""
+        return other is None or (self.declared, self.n_people) > (other.declared, other.n_people)
+
+
+class CalibrationTable:
+    """The people of one origin: shipped (`prior`), of this source (`source`) or `live`."""
+
+    def __init__(
+        self,
+        cells: Mapping[tuple[str, Kind, Cell], Ranks],
+        state: State,
+        min_people: int,
+        declared: Mapping[tuple[str, str], Declared] | None = None,
+    ) -> None:
+        self._cells = dict(cells)
+        self.state: State = state
+        self.min_people = min_people
+        self._declared = dict(declared or {})
+        self.hash = self.to_flat().hash
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def people(self, channel: str, kind: Kind, cell: Cell) -> int:
+        """Number of people in exactly that cell."""
+        ranks = self._cells.get((channel, kind, cell))
+        return ranks.n_people if ranks is not None else 0
+
+    def resolve(self, channel: str, kind: Kind, cell: Cell) -> Resolved | None:
+        """Nearest cell with enough people, else the widest that has any; None without people.
+
+        Bot only: an input type `a+b` without enough people of its own is ranked in both parts, and the p-values are
+        added: the raw score is the maximum of the parts, so P(max >= s) <= P(a >= s) + P(b >= s).
+        """
+        direct = self._nearest(channel, kind, cell)
+        if channel != "bot" or "+" not in cell.input or (direct is not None and direct.n_people >= self.min_people):
+            return direct
+        found = [self._nearest(channel, kind, cell._replace(input=part)) for part in cell.input.split("+")]
+        parts = [part for part in found if part is not None]
+        if len(parts) != len(found):
+            return direct
+        union = Resolved(
+            parts=tuple(ranks for part in parts for ranks in part.parts),
+            cell="|".join(part.cell for part in parts),
+            n_people=min(part.n_people for part in parts),
+            state=self.state,
+        )
+        return union if union.better_than(direct) else direct
+
+    def _nearest(self, channel: str, kind: Kind, cell: Cell) -> Resolved | None:
+        if kind == "anytime":
+            cell = cell._replace(evidence=ANY)
+        last: Resolved | None = None
+        for candidate in chain(cell, channel):
+            ranks = self._cells.get((channel, kind, candidate))
+            if ranks is None:
+                continue
+            last = Resolved((ranks,), candidate.key, ranks.n_people, self.state)
+            if ranks.n_people >= self.min_people:
+                return last
+        for key in ((channel, cell.input), (channel, ANY)):
+            if key in self._declared:
+                return Resolved((self._declared[key],), f"*/{key[1]}/*/*", 0, self.state)
+        return last
+
+    def to_flat(self) -> FlatModel:
+        """The table as definition and flat arrays (see `models.flat`), cells sorted by name."""
+        names, starts, people = [], [0], []
+        values: list[float] = []
+        tails: list[float] = []
+        for channel, kind, cell in sorted(self._cells):
+            ranks = self._cells[channel, kind, cell]
+            names.append(f"{channel} {kind} {cell.key}")
+            people.append(ranks.n_people)
+            values += ranks.values
+            tails += ranks.tail
+            starts.append(len(values))
+        return FlatModel(
+            kind="calibration",
+            definition={
+                "format": 1,
+                "state": self.state,
+                "min_people": self.min_people,
+                "cells": names,
+                "declared": [f"{c} {i} {d.power!r} {d.floor!r}" for (c, i), d in sorted(self._declared.items())],
+            },
+            arrays={
+                "start": np.array(starts, dtype="<i4"),
+                "n_people": np.array(people, dtype="<i4"),
+                "values": np.array(values, dtype="<f8"),
+                "tail": np.array(tails, dtype="<f8"),
+            },
+        )
+
+    @classmethod
+    def from_flat(cls, flat: FlatModel) -> "CalibrationTable":
+        """Read a table back; ValueError with one line if it is not one."""
+        definition = flat.definition
+        names = definition.get("cells")
+        state = definition.get("state")
+        min_people = definition.get("min_people")
+        _need(flat.kind == "calibration" and definition.get("format") == 1, "not a calibration of format 1")
+        _need(isinstance(names, list) and len(names) <= MAX_CELLS, f"more than {MAX_CELLS} cells, or none named")
+        _need(isinstance(min_people, int) and 1 <= min_people <= 1_000_000, "min_people is not 1 to 1000000")
+        assert isinstance(names, list)
+        assert isinstance(min_people, int)
+        known: dict[object, State] = {"prior": "prior", "source": "source", "live": "live"}
+        if state not in known:
+            raise ValueError("calibration: state is not prior, source or live")
+        start = flat.array("start", "<i4", (len(names) + 1,))
+        people = flat.array("n_people", "<i4", (len(names),))
+        size = int(start[-1]) if len(start) else 0
+        _need(0 <= size <= MAX_VALUES, f"more than {MAX_VALUES} values")
+        values = flat.array("values", "<f8", (size,))
+        tail = flat.array("tail", "<f8", (size,))
+        _need(start[0] == 0 and bool(np.all(np.diff(start) > 0)), "a cell is empty or out of order")
+        _need(bool(np.all(np.isfinite(values)) and np.all(np.isfinite(tail))), "a value is not finite")
+        cells: dict[tuple[str, Kind, Cell], Ranks] = {}
+        for i, name in enumerate(names):
+            channel, kind, cell = _parse_name(name)
+            first, last = int(start[i]), int(start[i + 1])
+            v, t, n = values[first:last], tail[first:last], int(people[i])
+            _need(bool(np.all(np.diff(v) > 0) and np.all(np.diff(t) < 0)), f"{name[:60]}: ranks are not sorted")
+            _need(0 < n <= 100_000_000 and t[-1] > 0 and abs(t[0] - n) < 1e-6 * n, f"{name[:60]}: people don't add up")
+            _need((channel, kind, cell) not in cells, f"{name[:60]}: appears twice")
+            cells[channel, kind, cell] = Ranks(v.tolist(), t.tolist(), n)
+        return cls(cells, known[state], min_people, _parse_declared(definition.get("declared")))
+
+
+def rank_people(people: Sequence[Sequence[float]]) -> Ranks:
+    """Ranks of a cell from each person's values (at least one a person)."""
+    n = len(people)
+    values = np.concatenate([np.asarray(v, dtype=np.float64) for v in people])
+    weights = np.concatenate([np.full(len(v), 1.0 / len(v)) for v in people])
+    unique, inverse = np.unique(values, return_inverse=True)
+    mass = np.bincount(inverse, weights=weights)
+    tail = np.cumsum(mass[::-1])[::-1]
+    return Ranks(unique.tolist(), tail.tolist(), n)
+
+
+def _parse_name(name: object) -> tuple[str, Kind, Cell]:
+    parts = name.split(" ", 2) if isinstance(name, str) else []
+    if len(parts) == 3 and parts[0] in CHANNELS:
+        for kind in KINDS:
+            if parts[1] == kind:
+                return parts[0], kind, parse_cell(parts[2])
+    msg = f"calibration: {str(name)[:60]!r} is not '<channel> <now|anytime> <cell>'"
+    raise ValueError(msg)
+
+
+def _parse_declared(entries: object) -> dict[tuple[str, str], Declared]:
+    out: dict[tuple[str, str], Declared] = {}
+    for entry in entries if isinstance(entries, list) else []:
+        parts = entry.split(" ") if isinstance(entry, str) else []
+        try:
+            channel, kind, power, floor = parts
+            declared = Declared(float(power), float(floor))
+        except ValueError:
+            raise ValueError("calibration: a declared prior is not '<channel> <input> <power> <floor>'") from None
+        _need(channel in CHANNELS and 0.1 <= declared.power <= 100.0, "a declared prior has no such channel or power")
+        _need(0.0 < declared.floor <= 1.0, "a declared prior has a floor outside 0..1")
+        out[channel, kind] = declared
+    return out
+
+
+def _need(condition: object, what: str) -> None:
+    if not condition:
+        raise ValueError(f"calibration: {what}")

@@ -1,0 +1,175 @@
+"""Artefact folders and snapshots: what fits is loaded, whatever was changed is refused with one line."""
+
+import base64
+import json
+import shutil
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from features.registry import NAMES, REGISTRY_HASH
+from models import artifact
+from models.anomaly import FlatHST
+from models.calibration import CalibrationBuilder
+from models.cells import Cell
+from models.errors import ArtifactError, SnapshotError
+from models.snapshots import EMPTY, SnapshotSet, make_snapshot, read_snapshot
+from schemas.risk import CHANNELS
+from schemas.snapshot import Snapshot
+
+
+@pytest.fixture
+def folder(artifacts_dir: Path, tmp_path: Path) -> Path:
+    copy = tmp_path / "copy"
+    shutil.copytree(artifacts_dir, copy)
+    return copy
+
+
+def edit(folder: Path, **changes: object) -> None:
+    path = folder / artifact.MANIFEST
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def load(folder: Path) -> artifact.Artifacts:
+    return artifact.load(folder, NAMES, REGISTRY_HASH)
+
+
+def test_a_whole_folder_loads(folder: Path) -> None:
+    loaded = load(folder)
+    assert set(loaded.scorers()) == {"bot_pointer", "bot_keystroke", "anomaly_hst/*"}
+    assert len(loaded.calibration) > 0
+
+
+@pytest.mark.parametrize("name", ["pointer.txt", "anomaly.json", "calibration.json", "keystroke_ranges.json"])
+def test_a_changed_or_missing_file_is_refused(folder: Path, name: str) -> None:
+    data = bytearray((folder / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / name).write_bytes(bytes(data))
+    with pytest.raises(ArtifactError, match=f"copy/{name}: has .* the manifest says") as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+    (folder / name).unlink()
+    with pytest.raises(ArtifactError, match=f"copy/{name}: cannot be read"):
+        load(folder)
+
+
+def test_another_registry_is_refused(folder: Path) -> None:
+    with pytest.raises(ArtifactError, match="trained for feature registry"):
+        artifact.load(folder, NAMES, "0" * 64)
+
+
+def test_golden_scores_guard_the_model(folder: Path) -> None:
+    golden = json.loads((folder / artifact.MANIFEST).read_text())["golden"]
+    golden["raw"]["bot_pointer"][0] += 1e-6
+    edit(folder, golden=golden)
+    with pytest.raises(ArtifactError, match="bot_pointer does not give the golden scores"):
+        load(folder)
+
+
+def test_golden_scores_must_cover_every_scorer(folder: Path) -> None:
+    golden = json.loads((folder / artifact.MANIFEST).read_text())["golden"]
+    del golden["raw"]["bot_keystroke"]
+    edit(folder, golden=golden)
+    with pytest.raises(ArtifactError, match="golden scores are for"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "manifest.json"),
+        ({"more": 1}, "more"),
+        ({"signals": "../../etc/passwd"}, "signals"),
+        ({"calibration": "other.json"}, "not listed under files"),
+        ({"pointer": {"file": "pointer.txt", "features": ["nothing"]}}, "nothing is not in the registry"),
+    ],
+)
+def test_a_wrong_manifest_is_refused(folder: Path, changes: dict[str, object], message: str) -> None:
+    edit(folder, **changes)
+    with pytest.raises(ArtifactError, match=message):
+        load(folder)
+
+
+def test_no_manifest_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"manifest\.json: cannot be read"):
+        load(tmp_path)
+
+
+def test_writing_a_manifest_refuses_a_bad_model(folder: Path) -> None:
+    (folder / "pointer.txt").write_bytes((folder / "pointer.txt").read_bytes()[:-2000])
+    with pytest.raises(ArtifactError):
+        artifact.write_manifest(
+            folder,
+            NAMES,
+            REGISTRY_HASH,
+            golden_rows=np.zeros((1, len(NAMES))),
+            signals="signal_weights.json",
+            pointer=artifact.PointerSpec("pointer.txt", ["pointer_samples"]),
+        )
+
+
+def snapshot_of(model: FlatHST) -> Snapshot:
+    return make_snapshot(
+        model, "login", features_hash=REGISTRY_HASH, created_at=1_700_000_000_000, offsets={"0": 7}, n_learnt=600
+    )
+
+
+def test_a_snapshot_travels_and_serves_the_same(hst: FlatHST) -> None:
+    wire = msgspec.json.encode(snapshot_of(hst))
+    received = msgspec.json.decode(wire, type=Snapshot)
+    found = EMPTY.apply(received, NAMES, REGISTRY_HASH)
+    rows = np.random.default_rng(1).uniform(size=(20, len(NAMES)))
+    assert np.array_equal(found.anomaly["login"].raw(rows), hst.raw(rows))
+    assert EMPTY.anomaly == {}
+    assert EMPTY.hash is None
+    assert found.hash is not None
+    assert found.members == {"anomaly_hst/login": hst.hash}
+
+
+def test_the_hash_is_of_the_content_not_of_the_time(hst: FlatHST) -> None:
+    later = msgspec.structs.replace(snapshot_of(hst), created_at=1_800_000_000_000)
+    assert EMPTY.apply(later, NAMES, REGISTRY_HASH).hash == EMPTY.apply(snapshot_of(hst), NAMES, REGISTRY_HASH).hash
+
+
+def test_a_calibration_travels_too(hst: FlatHST) -> None:
+    builder = CalibrationBuilder()
+    for i in range(60):
+        builder.add(f"p{i}", Cell("login", "mouse", "web", "lt3s"), [i / 60] * len(CHANNELS), None)
+    table = builder.build("live")
+    snapshot = make_snapshot(table, "login", features_hash=REGISTRY_HASH, created_at=0, offsets={}, n_learnt=60)
+    found = EMPTY.apply(snapshot_of(hst), NAMES, REGISTRY_HASH).apply(snapshot, NAMES, REGISTRY_HASH)
+    assert set(found.members) == {"anomaly_hst/login", "calibration/login"}
+    assert found.calibration["login"].hash == table.hash
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: msgspec.structs.replace(s, hash="0" * 64), "its content has hash"),
+        (lambda s: msgspec.structs.replace(s, features_hash="0" * 64), "is for feature registry"),
+        (lambda s: msgspec.structs.replace(s, kind="calibration"), "its content has hash"),
+        (lambda s: msgspec.structs.replace(s, definition={**s.definition, "window_size": 1}), "its content has hash"),
+    ],
+)
+def test_a_snapshot_that_does_not_fit_is_refused(hst: FlatHST, change, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(SnapshotError, match=message) as caught:
+        read_snapshot(change(snapshot_of(hst)), NAMES, REGISTRY_HASH)
+    assert "\n" not in str(caught.value)
+
+
+def test_array_sizes_are_checked_before_anything_is_allocated(hst: FlatHST) -> None:
+    document = json.loads(msgspec.json.encode(snapshot_of(hst)))
+    document["arrays"]["mass"]["shape"] = [2**40, 2**20]
+    with pytest.raises(SnapshotError, match="larger than"):
+        read_snapshot(msgspec.json.decode(json.dumps(document).encode(), type=Snapshot), NAMES, REGISTRY_HASH)
+    document["arrays"]["mass"]["shape"] = [3]
+    document["arrays"]["mass"]["data"] = base64.b64encode(b"12345").decode()
+    with pytest.raises(SnapshotError, match="has 5 bytes, its shape needs 12"):
+        read_snapshot(msgspec.json.decode(json.dumps(document).encode(), type=Snapshot), NAMES, REGISTRY_HASH)
+
+
+def test_sets_with_the_same_members_have_the_same_hash(hst: FlatHST) -> None:
+    assert SnapshotSet({"login": hst}).hash == SnapshotSet({"login": hst}, {}).hash
+    assert SnapshotSet({"login": hst}).hash != SnapshotSet({"signup": hst}).hash
