@@ -1,0 +1,63 @@
+"""`tellwire demo`: the whole pipeline on this machine, with traffic, seen live."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    *,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=1.0, help="Length of the traffic, s; by default about 60, so that all is over in two minutes."
+        ),
+    ] = None,
+    rate: Annotated[float, typer.Option(min=0.1, max=500.0, help="New sessions a second.")] = 10.0,
+    bot_ratio: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of bots among them.")] = 0.35,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulation: the same seed, the same sessions.")] = 1,
+    keep: Annotated[bool, typer.Option("--keep", help="Stay up until Ctrl-C.")] = False,
+    broker: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Use this Kafka broker (host:port) instead of the embedded one."),
+    ] = None,
+    redis: Annotated[
+        str | None, typer.Option(metavar="URL", help="Use this Redis or Valkey instead of the embedded one.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, metavar="DIR", help="Play the recorded sessions of a folder instead."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events and summary as JSON lines.")] = False,
+) -> None:
+    """Run the whole pipeline here, send it simulated people and bots, and watch what it makes of them.
+
+    Starts an embedded broker and store, a worker, the learner and a traffic generator, all on this machine, and stops
+    by itself.
+    """
+    from rich.console import Console
+
+    from stream.cli.failures import CommandError
+    from stream.demo.children import DemoError
+    from stream.demo.parts import Choice
+    from stream.demo.run import Demo
+
+    choice = Choice(
+        seconds=seconds,
+        rate=rate,
+        seed=seed,
+        bot_ratio=bot_ratio,
+        keep=keep,
+        broker=broker,
+        redis=redis,
+        data=data,
+        as_json=as_json,
+    )
+    try:
+        code = Demo(choice, Console()).run()
+    except DemoError as error:
+        raise CommandError(str(error)) from None
+    raise typer.Exit(code)

@@ -1,0 +1,37 @@
+"""Which failures are told to a person as one line, and with which exit code.
+
+Anything else is a defect and shows its trace.
+"""
+
+from typing import Final
+
+FAILED: Final = 1
+USAGE: Final = 2
+INTERRUPTED: Final = 130
+
+EXIT_CODES: Final = {
+    0: "Done.",
+    FAILED: "Failed, or a check found something: `topics diff` and `train --check` answer so.",
+    USAGE: "Wrong usage, settings or policy file; nothing was begun.",
+    INTERRUPTED: "Interrupted (Ctrl-C).",
+}
+"""What every command's exit code means."""
+
+
+class CommandError(Exception):
+    """A command cannot do its work; the message is one clear line: what, where, why, what to do."""
+
+
+def exit_code_and_line(error: BaseException) -> tuple[int, str | None]:
+    """Return exit code and message of a known failure; the message is None for a defect."""
+    from models.errors import ArtifactError, PolicyError
+    from stream.settings import SettingsError
+    from stream.state.base import StoreError
+    from stream.topics import BrokerError
+    from stream.transport import TransportConfigurationError, TransportFatalError
+
+    if isinstance(error, SettingsError | PolicyError | TransportConfigurationError):
+        return USAGE, str(error)
+    if isinstance(error, CommandError | BrokerError | ArtifactError | StoreError | TransportFatalError):
+        return FAILED, str(error)
+    return FAILED, None

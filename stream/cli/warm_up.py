@@ -1,0 +1,16 @@
+"""`tellwire warm-up`: compiles the kernels ahead of time, so that the first worker starts as quickly as any other."""
+
+import typer
+
+
+def warm_up() -> None:
+    """Compile the kernels of features and models into their cache. Needed once an installation; takes a minute."""
+    import time
+
+    from features.session import warm_up as warm_up_features
+    from models.engine import Engine
+
+    began = time.monotonic()
+    warm_up_features()
+    Engine.load()
+    typer.echo(f"kernels are compiled and models load ({time.monotonic() - began:.0f} s)", err=True)

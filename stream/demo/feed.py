@@ -1,0 +1,115 @@
+"""Reads what the demo shows back from the broker: risk events, dead letters, and the learner's snapshots.
+
+A plain consumer with its own assignment and no group: it commits nothing and disturbs nobody.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
+
+import msgspec
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from schemas.risk import RiskEvent
+from stream.demo.children import DemoError
+from stream.demo.tally import Tally
+
+RISK_EVENTS: Final = "risk.events"
+DEAD_LETTERS: Final = "risk.deadletter"
+SNAPSHOTS: Final = "models.snapshots"
+ANSWER_S: Final = 15.0
+
+
+class Feed:
+    """Reads the output topics into a tally."""
+
+    def __init__(self, properties: dict[str, Any], tally: Tally, now_s: Callable[[], float], *, embedded: bool) -> None:
+        self._tally, self._now_s = tally, now_s
+        self._decoder = msgspec.json.Decoder(RiskEvent)
+        self.snapshots = 0
+        self._consumer = Consumer(
+            properties
+            | {
+                "group.id": "tellwire-demo-view",  # required by the library; never joined
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 5,
+            }
+        )
+        try:
+            self._consumer.assign(self._places(from_end=not embedded))
+        except KafkaException as error:
+            self._consumer.close()
+            msg = f"the demo cannot read from the broker: {error.args[0].str()}"
+            raise DemoError(msg) from None
+
+    def wait(self, wait_s: float) -> list[Message]:
+        """Return what has come, waiting at most `wait_s` for the first."""
+        return list(self._consumer.consume(500, wait_s))
+
+    def count(self, messages: Sequence[Message]) -> None:
+        """Count what came. Raises DemoError when the broker is gone."""
+        for message in messages:
+            if (error := message.error()) is not None:
+                if error.fatal() or error.code() == KafkaError._ALL_BROKERS_DOWN:
+                    msg = f"the demo lost the broker: {error.str()}"
+                    raise DemoError(msg)
+                continue
+            self._take(message)
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._consumer.close()
+
+    def _take(self, message: Message) -> None:
+        topic = message.topic()
+        if topic == SNAPSHOTS:
+            # Each stands there twice: under its hash, and as the latest of its flow.
+            self.snapshots += not (message.key() or b"").endswith(b"/latest")
+        elif topic == DEAD_LETTERS:
+            if (message.key() or b"").endswith(self._tally.run.encode()):
+                self._tally.bury(_reason(message))
+        else:
+            try:
+                event = self._decoder.decode(message.value() or b"")
+            except msgspec.MsgspecError:
+                self._tally.unreadable += 1
+                return
+            self._tally.take(event, time.time_ns() // 1_000_000, self._now_s())
+
+    def _places(self, *, from_end: bool) -> list[TopicPartition]:
+        known = self._consumer.list_topics(timeout=ANSWER_S).topics
+        places = []
+        for topic in (RISK_EVENTS, DEAD_LETTERS, SNAPSHOTS):
+            if topic not in known or known[topic].error is not None:
+                msg = f"the demo cannot read topic {topic}: the broker does not have it"
+                raise DemoError(msg)
+            for partition in known[topic].partitions:
+                place = TopicPartition(topic, partition, OFFSET_BEGINNING)
+                if from_end:
+                    place.offset = self._end_of(place)
+                places.append(place)
+        return places
+
+    def _end_of(self, place: TopicPartition) -> int:
+        """Return the next offset of a partition; waits out the election that a new topic goes through."""
+        deadline = time.monotonic() + ANSWER_S
+        while True:
+            try:
+                return self._consumer.get_watermark_offsets(place, timeout=ANSWER_S)[1]
+            except KafkaException:
+                # The library does not call "not leader" retriable here: whatever it is, it may pass.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+
+def _reason(message: Message) -> str:
+    # A consumed message has its headers as a list of pairs, whatever else a producer may take.
+    headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+    return next(
+        (value.decode(errors="replace") for name, value in headers if name == "dlq_reason" and value), "unknown"
+    )

@@ -1,0 +1,188 @@
+"""The demo's orchestration with stand-ins for worker and learner: from start to summary, and when a part dies."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from stream.demo import parts
+from stream.demo.children import Child, DemoError, python, stop_all
+from stream.demo.parts import Choice, Endpoints, environment
+from stream.demo.run import Demo
+
+FAKE = Path(__file__).with_name("fake_worker.py")
+
+
+@pytest.fixture(autouse=True)
+def own_temp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Logs that a failed demo leaves go with the test's folder."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+@pytest.fixture
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "command_line", lambda role: python(str(FAKE), role))
+
+
+def children_of_this_process() -> list[str]:
+    listing = subprocess.run(
+        ["ps", "-o", "args=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=True
+    )
+    return [line for line in listing.stdout.splitlines() if "ps -o" not in line and "defunct" not in line]
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_it_runs_to_its_summary_and_loses_nothing(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    before = children_of_this_process()
+    code = Demo(Choice(seconds=4.0, rate=8.0, as_json=True, seed=5), Console(file=io.StringIO())).run()
+    lines = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
+    assert code == 0
+    *events, summary = lines
+    assert {line["type"] for line in events} == {"demo.event"}
+    assert {line["actor"] for line in events} <= {"person", "bot"}
+    assert summary["type"] == "demo.summary"
+    assert summary["simulation"] is True
+    assert summary["lost"] == 0
+    assert summary["records_sent"] == summary["records_acked"] == summary["risk_events"] > 50
+    assert sum(row["sessions"] for row in summary["families"]) == summary["sessions"] > 10
+    assert summary["received_to_acked"]["p50_ms"] == pytest.approx(1.0)
+    assert summary["received_to_scored"]["p50_ms"] == pytest.approx(1.5)
+    assert children_of_this_process() == before
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_a_part_that_dies_ends_it_with_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = children_of_this_process()
+    monkeypatch.setenv("DIE_AFTER", "20")
+    with pytest.raises(DemoError) as caught:
+        Demo(Choice(seconds=30.0, rate=8.0), Console(file=io.StringIO())).run()
+    said = str(caught.value).splitlines()
+    assert said[0].startswith("the worker ended by itself (exit code 3); its log is ")
+    log = Path(said[0].rpartition(" ")[2])
+    assert log.read_text().strip().endswith("something went wrong in the stand-in")
+    assert said[-1].strip() == "something went wrong in the stand-in"
+    assert children_of_this_process() == before
+
+
+def test_a_part_that_cannot_start_ends_it_with_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = children_of_this_process()
+    monkeypatch.setattr(parts, "command_line", lambda _: python("-c", "import sys; sys.exit('no such model')"))
+    with pytest.raises(DemoError, match=r"the worker ended by itself \(exit code 1\)[\s\S]*no such model"):
+        Demo(Choice(seconds=30.0), Console(file=io.StringIO())).run()
+    assert children_of_this_process() == before
+
+
+def test_an_interrupt_sends_nothing_more_drains_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    script = tmp_path / "demo.py"
+    script.write_text(
+        "import sys\n"
+        "from rich.console import Console\n"
+        "from stream.demo import parts\n"
+        "from stream.demo.children import python\n"
+        "from stream.demo.run import Demo\n"
+        f"parts.command_line = lambda role: python({str(FAKE)!r}, role)\n"
+        "sys.exit(Demo(parts.Choice(seconds=60.0, rate=8.0, as_json=True), Console()).run())\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    process.stdout.readline()  # the first event: all runs
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    summary = json.loads(out.splitlines()[-1])
+    assert summary["type"] == "demo.summary"
+    assert summary["lost"] == 0
+    assert summary["risk_events"] > 0
+
+
+def test_a_killed_demo_takes_its_children_with_it(tmp_path: Path) -> None:
+    child = (
+        "import signal, sys; from stream.demo.children import child\n"
+        "sys.modules['stream.cli'] = type('M', (), {'main': staticmethod(signal.pause)}); child()"
+    )
+    parent = (
+        "import sys, time; from pathlib import Path; from stream.demo.children import Child, python\n"
+        f"c = Child('x', python('-c', {child!r}), log=Path({str(tmp_path / 'x.log')!r}))\n"
+        "print(c.pid, flush=True); time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    time.sleep(0.5)
+    os.kill(pid, 0)
+    process.kill()
+    process.communicate()
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    pytest.fail("the child outlived the demo")
+
+
+def test_a_child_that_does_not_stop_is_killed(tmp_path: Path) -> None:
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    )
+    child = Child("stubborn", python("-c", stubborn), log=tmp_path / "log", read_output=True)
+    assert next(child.lines()) == b"up\n"
+    begin = time.monotonic()
+    stop_all([child], wait_s=0.5)
+    assert time.monotonic() - begin < 5
+    assert child.exit_code == -signal.SIGKILL
+
+
+def test_the_surroundings_settings_stay_out_of_an_embedded_demo() -> None:
+    base = {
+        "PATH": "/bin",
+        "TELLWIRE_KAFKA__SASL_USERNAME": "me",
+        "TELLWIRE_REDIS__URL": "redis://prod",
+        "TELLWIRE_CONFIG": "/x",
+    }
+    found = Endpoints(
+        bootstrap="127.0.0.1:1", redis_url="unix:///s", embedded_broker=True, embedded_store=True, properties={}
+    )
+    inside = environment(found, base)
+    assert inside["PATH"] == "/bin"
+    assert inside["TELLWIRE_REDIS__URL"] == "unix:///s"
+    assert inside["TELLWIRE_KAFKA__FIXED_TOPIC_ID"]
+    assert "TELLWIRE_KAFKA__SASL_USERNAME" not in inside
+    assert "TELLWIRE_CONFIG" not in inside
+    real = environment(dataclasses.replace(found, embedded_broker=False), base)
+    assert real["TELLWIRE_KAFKA__SASL_USERNAME"] == "me"
+    assert real["TELLWIRE_REDIS__URL"] == "unix:///s"
+    assert real["TELLWIRE_KAFKA__GROUP"] != "tellwire"
+    assert "TELLWIRE_KAFKA__FIXED_TOPIC_ID" not in real
+
+
+def test_the_worker_accepts_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    from stream import settings
+
+    found = Endpoints(
+        bootstrap="127.0.0.1:1", redis_url="unix:///s?db=0", embedded_broker=True, embedded_store=True, properties={}
+    )
+    for name in [name for name in os.environ if name.startswith("TELLWIRE_")]:
+        monkeypatch.delenv(name)
+    for name, value in environment(found, {}).items():
+        monkeypatch.setenv(name, value)
+    loaded = settings.load()
+    assert loaded.kafka.bootstrap_servers == "127.0.0.1:1"
+    assert loaded.kafka.consumer_properties["fetch.wait.max.ms"] == "5"
+    assert loaded.keys.ref_key is not None
+    assert len(loaded.keys.ref_key.get_secret_value()) >= 16
