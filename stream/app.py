@@ -1,0 +1,274 @@
+"""Puts a worker together: settings, artefacts, store, transport, Faust app; starts it and stops it.
+
+Everything that can be wrong is found before the group is joined, and told in one line.
+"""
+
+import asyncio
+import gc
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import faust
+import uvloop
+
+from features.session import STATE_VERSION, warm_up
+from models.engine import Engine
+from stream import __version__, kafka_properties, logs, topics
+from stream.agents import SIGNALS_TOPIC, TELEMETRY_TOPIC, Tasks, register
+from stream.deadletter import DEADLETTER_TOPIC, DeadLetterLimit
+from stream.door import Door
+from stream.evaluation import FEATURES_TOPIC, RISK_TOPIC, Evaluator
+from stream.health import Health, HealthServer
+from stream.metrics import Metrics
+from stream.ownership import Ownership
+from stream.pipeline import LineStopped, Pipeline
+from stream.refs import RefHasher
+from stream.sampling import FeatureSampler
+from stream.settings import KafkaSettings, RedisSettings, Settings, SettingsError
+from stream.snapshots import SNAPSHOTS_TOPIC, SnapshotReader
+from stream.state import ConnectionOptions, RedisStore, StateStore, WatermarkConflict
+from stream.transport import (
+    Chunk,
+    ProduceError,
+    StartRequest,
+    Transport,
+    TransportOptions,
+    configure,
+    faust_settings,
+)
+from stream.transport_watch import TransportWatch
+
+log = logging.getLogger(__name__)
+
+SNAPSHOT_WAIT_S = 5.0
+"""Longest wait, at start, for the live models; without them the shipped ones serve until they come."""
+
+
+class Worker:
+    """One worker process: scores `capture.telemetry` and forwards `capture.signals`."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Load and check everything. Raises SettingsError, ArtifactError, BrokerError with one line each."""
+        self._settings = settings
+        self._refs = RefHasher(settings.keys)
+        self.engine = Engine.load(settings.artefacts.directory, policy=settings.artefacts.policy_file)
+        warm_up()
+        counts = self._checked_topics(settings.kafka)
+        self._consumer_properties = kafka_properties.consumer(settings.kafka)
+        self.metrics = Metrics()
+        self.health = Health(settings.health.stall_s, time.monotonic)
+        self.store: StateStore = make_store(settings.redis, f"{STATE_VERSION}.{counts[TELEMETRY_TOPIC]}")
+        self._snapshots = SnapshotReader(self._consumer_properties, self.metrics)
+        self._tasks = Tasks()
+        self.ownership = Ownership(
+            scored_topic=TELEMETRY_TOPIC,
+            events_topic=RISK_TOPIC,
+            store=self.store,
+            consumer_properties=self._consumer_properties,
+            new_limit=lambda: DeadLetterLimit(
+                settings.pipeline.deadletter_limit_ratio, settings.pipeline.deadletter_limit_window
+            ),
+            session_ttl_ms=settings.redis.session_ttl_s * 1000,
+            metrics=self.metrics,
+            now_ms=_now_ms,
+            assigned=self._assigned,
+        )
+        self.app = make_app(settings.kafka, settings.kafka.group)
+        self.transport: Transport = configure(
+            self.app,
+            transport_options(settings, settings.kafka.group, (TELEMETRY_TOPIC, SIGNALS_TOPIC)),
+            self.ownership,
+        )
+        publish = self.transport.producer.produce_batch
+        self._pipeline = Pipeline(
+            evaluator=Evaluator(
+                self.engine,
+                self._snapshots,
+                FeatureSampler(settings.pipeline.features_sessions_per_s, settings.pipeline.features_share),
+                settings.keys.ref_key_version,
+                _now_ms,
+            ),
+            store=self.store,
+            publish=publish,
+            refs=self._refs,
+            metrics=self.metrics,
+            progressed=self.health.progressed,
+            session_ttl_ms=settings.redis.session_ttl_s * 1000,
+            counters_refresh_ms=settings.pipeline.counters_refresh_ms,
+            cached_sessions=lambda: settings.pipeline.cached_sessions // max(1, len(self.ownership.owned)),
+        )
+        self._door = Door(TELEMETRY_TOPIC, publish, self.metrics)
+        register(self.app, TELEMETRY_TOPIC, self._score, self._tasks)
+        register(self.app, SIGNALS_TOPIC, self._door.process, self._tasks)
+        self._watch = TransportWatch()
+        self.metrics.registry.register(self._watch)
+        self.app.timer(1.0)(self._tick)
+        self.app.on_before_shutdown.connect(self._draining)
+        self.metrics.build_info.labels(
+            __version__, str(self.engine.versions["features"])[:12], str(self.engine.versions["policy"])[:12]
+        ).set(1)
+
+    def run(self) -> None:
+        """Run until a signal stops it; everything in flight is finished first."""
+        settings = self._settings
+        loop = uvloop.new_event_loop()
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(self.store.open())
+        for warning in getattr(self.store, "warnings", ()):
+            log.warning("state store: %s", warning)
+        if not self._snapshots.start(SNAPSHOT_WAIT_S):
+            log.warning("the live models were not read in %s s; shipped ones serve until they are", SNAPSHOT_WAIT_S)
+        server = serve(self.health, self.metrics, settings)
+        quiet_garbage_collector()
+        log.info("worker starting", extra={"version": __version__, "group": settings.kafka.group})
+        try:
+            run_faust(self.app, loop)
+        finally:
+            self._snapshots.stop()
+            if server is not None:
+                server.close()
+            log.info("worker stopped")
+
+    async def _score(self, chunk: Chunk) -> None:
+        """Process a chunk of telemetry; what may go wrong is decided here, per partition."""
+        owned = self.ownership.owned.get(chunk.partition)
+        if owned is None:
+            chunk.abandon("not owned")
+            return
+        try:
+            await self._pipeline.process(owned, chunk)
+        except WatermarkConflict as conflict:
+            log.warning("%s; going on from there", conflict)
+            request = StartRequest(chunk.topic, chunk.topic_id, chunk.partition, chunk.finished, 0, chunk.next_offset)
+            start = await self.ownership.resume(owned, conflict.found, request)
+            self.transport.rewind(chunk.topic, chunk.partition, start)
+        except (LineStopped, ProduceError) as error:
+            log.critical("the partition stands still: %s", error, extra={"partition": chunk.partition})
+            self.transport.pause_partition(chunk.topic, chunk.partition)
+        except Exception:
+            log.exception("a chunk could not be processed; it is read again", extra={"partition": chunk.partition})
+
+    def _assigned(self) -> None:
+        self.health.ready()
+        self.metrics.ready.set(1)
+
+    async def _tick(self) -> None:
+        stats = self.transport.stats()
+        self._watch.stats = stats
+        if stats.counters.assigns_total:
+            self._assigned()
+        self.health.observe(stats.lag, broker_reachable=stats.is_trusted)
+
+    async def _draining(self, *_: object, **__: object) -> None:
+        self.health.draining()
+        self.metrics.ready.set(0)
+
+    @staticmethod
+    def _checked_topics(kafka: KafkaSettings) -> dict[str, int]:
+        """Return partition counts; refuse missing topics and topics that are not partitioned alike."""
+        counts = check_topics(
+            kafka, [TELEMETRY_TOPIC, SIGNALS_TOPIC, RISK_TOPIC, DEADLETTER_TOPIC, FEATURES_TOPIC, SNAPSHOTS_TOPIC]
+        )
+        for name in (RISK_TOPIC, DEADLETTER_TOPIC, FEATURES_TOPIC):
+            if counts[name] != counts[TELEMETRY_TOPIC]:
+                msg = (
+                    f"{name} has {counts[name]} partitions, {TELEMETRY_TOPIC} has {counts[TELEMETRY_TOPIC]}: "
+                    "they must be equal, because a risk event goes to the partition of its source"
+                )
+                raise topics.BrokerError(msg)
+        return counts
+
+
+def make_store(redis: RedisSettings, state_version: str) -> RedisStore:
+    """Return the store of sessions, watermarks and counters, not opened yet."""
+    options = ConnectionOptions(url=redis.url.get_secret_value(), cluster=redis.cluster, timeout_s=redis.timeout_s)
+    return RedisStore(options, state_version=state_version, prefix=redis.key_prefix)
+
+
+def make_app(kafka: KafkaSettings, group: str) -> faust.App:
+    """Return a Faust app on the librdkafka transport."""
+    brokers = ";".join(part.strip() for part in kafka.bootstrap_servers.split(","))
+    return faust.App(group, broker=f"librdkafka://{brokers}", **faust_settings())
+
+
+def transport_options(settings: Settings, group: str, consumed: Iterable[str]) -> TransportOptions:
+    """Turn settings into the transport's options."""
+    kafka, pipeline = settings.kafka, settings.pipeline
+    common: dict[str, Any] = kafka_properties.common(kafka)
+    common.pop("bootstrap.servers")
+    fixed = kafka.fixed_topic_id
+    session_s = kafka.session_timeout_ms / 1000.0
+    return TransportOptions(
+        common_properties=common,
+        consumer_properties=kafka.consumer_properties,
+        producer_properties=kafka.producer_properties,
+        group_id=group,
+        group_protocol=kafka.group_protocol,
+        group_instance_id=kafka.group_instance_id,
+        session_timeout_s=None if kafka.group_protocol == "consumer" else session_s,
+        heartbeat_interval_s=kafka.heartbeat_interval_ms / 1000.0,
+        # Drained before the group gives up on this member, and time is left to commit.
+        drain_deadline_s=4.0 if kafka.group_protocol == "consumer" else min(4.0, 0.6 * session_s),
+        target_loop_s=pipeline.target_chunk_ms / 1000.0,
+        max_chunk_bytes=pipeline.max_chunk_bytes,
+        hold_records=pipeline.pending_records,
+        pause_high_bytes=pipeline.pending_bytes,
+        pause_low_bytes=pipeline.pending_bytes // 2,
+        topic_ids={topic: f"{fixed}-{topic}" for topic in consumed} if fixed is not None else {},
+    )
+
+
+def run_faust(app: faust.App, loop: asyncio.AbstractEventLoop) -> None:
+    """Run Faust's own worker: plain, without its web server, its banner and its logging set-up."""
+    app.finalize()
+    worker = faust.Worker(app, loop=loop, quiet=True, redirect_stdouts=False, override_logging=False)
+    worker.spinner = None  # it writes terminal codes also where there is no terminal
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as done:
+        if done.code not in (None, 0):
+            raise
+
+
+def configure_process(settings: Settings) -> None:
+    """Set up what belongs to the process as a whole: logging."""
+    logs.configure(settings.log)
+
+
+def quiet_garbage_collector() -> None:
+    """Leave what lives as long as the process to itself, and look for cycles rarely: chunks make next to none."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+def check_topics(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, int]:
+    """Return the partition counts of these topics. Raises BrokerError when one is missing."""
+    counts = topics.partition_counts(kafka_properties.common(kafka), names)
+    missing = [name for name in names if name not in counts]
+    if missing:
+        msg = f"topics missing on {kafka.bootstrap_servers}: {', '.join(missing)}; run `tellwire topics apply`"
+        raise topics.BrokerError(msg)
+    return counts
+
+
+def serve(health: Health, metrics: Metrics, settings: Settings) -> HealthServer | None:
+    """Serve probes and metrics, unless they are switched off. Raises SettingsError when the port is taken."""
+    if not settings.metrics.enabled:
+        return None
+    try:
+        server = HealthServer(health, metrics.registry, settings.metrics.host, settings.metrics.port)
+    except OSError as error:
+        msg = (
+            f"metrics.port (TELLWIRE_METRICS__PORT): {settings.metrics.host}:{settings.metrics.port} can't be served: "
+            f"{error.strerror}; give another one, or 0 for any free one"
+        )
+        raise SettingsError(msg) from None
+    log.info("serving /metrics, /livez and /readyz", extra={"host": settings.metrics.host, "port": server.port})
+    return server
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,72 @@
+"""Dead letters: the untouched input and why it could not be processed, and the limit that stops the line."""
+
+from collections import deque
+from collections.abc import Sequence
+
+from schemas.deadletter import DeadLetterHeader as Header
+from schemas.envelope import Rejected
+from stream import __version__
+from stream.transport import OutRecord
+
+DEADLETTER_TOPIC = "risk.deadletter"
+_VERSION = __version__.encode()
+
+
+def dead_letter(
+    *,
+    topic: str,
+    topic_id: str,
+    source_partition: int,
+    partition: int | None,
+    offset: int,
+    append_time_ms: int,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Sequence[tuple[str, bytes]],
+    rejected: Rejected,
+    attempts: int = 1,
+) -> OutRecord:
+    """Return the record for the dead-letter topic: bytes as they came, reason in headers.
+
+    `partition` is the source's where the topics are partitioned alike, None (by key) otherwise. The input's own headers
+    are kept in front of ours, so that a redrive gives the record back as it was.
+    """
+    ours: list[tuple[str, bytes]] = [
+        (Header.REASON, rejected.reason.encode()),
+        (Header.PATH, rejected.path.encode()),
+        (Header.DETAIL, rejected.detail.encode()),
+        (Header.TOPIC, topic.encode()),
+        (Header.TOPIC_ID, topic_id.encode()),
+        (Header.PARTITION, str(source_partition).encode()),
+        (Header.OFFSET, str(offset).encode()),
+        (Header.TIME, str(append_time_ms).encode()),
+        (Header.ATTEMPTS, str(attempts).encode()),
+        (Header.APP_VERSION, _VERSION),
+    ]
+    kept = [(name, content) for name, content in headers if not name.startswith("dlq_")]
+    return OutRecord(topic=DEADLETTER_TOPIC, partition=partition, key=key, value=value, headers=kept + ours)
+
+
+class DeadLetterLimit:
+    """Stops a partition rather than dead-letter all of its traffic.
+
+    Counts the last `window` records; when more than `ratio` of a full window are dead letters, the input as a whole is
+    at fault (a wrong format, a wrong topic), and a person must look.
+    """
+
+    def __init__(self, ratio: float, window: int) -> None:
+        self._ratio = ratio
+        self._recent: deque[bool] = deque(maxlen=window)
+        self._bad = 0
+
+    def observe(self, *, bad: bool) -> None:
+        """Count one record."""
+        if len(self._recent) == self._recent.maxlen:
+            self._bad -= self._recent[0]
+        self._recent.append(bad)
+        self._bad += bad
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether a full window holds too many dead letters."""
+        return len(self._recent) == self._recent.maxlen and self._bad > self._ratio * len(self._recent)

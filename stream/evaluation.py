@@ -1,0 +1,342 @@
+"""From decoded events to risk events: features, models and decisions of one batch, segment by segment.
+
+Pure work on the loop: no wait, no I/O. A segment is a run of events, in offset order, in which no session occurs twice
+(ADR 0005), so that every session's state is exactly that of its event while the segment is computed together.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+import numpy as np
+from confluent_kafka import Message
+
+from features.fill import fill_context
+from features.registry import N_FEATURES, REGISTRY_HASH
+from features.session import Meta, columns_of, fold_chunk
+from features.signals import derive_signals
+from features.velocity import PAIR_NAMES
+from models.engine import Assessment, Engine
+from models.scorer import FloatArray
+from models.snapshots import SnapshotSet
+from schemas.deadletter import DeadLetterReason
+from schemas.envelope import Rejected, cloud_event_headers, encode, trace_context
+from schemas.risk import CHANNELS, RiskEvent, SignalValue, Source, Velocity, Versions
+from schemas.served import ServedFeatures
+from schemas.signals import Signal
+from schemas.telemetry import Collector, Telemetry
+from stream import __version__
+from stream.counters import ChunkCounters
+from stream.metrics import Stage
+from stream.partition import OwnedPartition
+from stream.records import headers_of
+from stream.sampling import FeatureSampler
+from stream.transport import OutRecord
+
+if TYPE_CHECKING:
+    from stream.pipeline import Batch
+
+RISK_TOPIC: Final = "risk.events"
+FEATURES_TOPIC: Final = "risk.features"
+_NO_COLLECTOR: Final = Collector(name="none", version="0")
+
+
+class SnapshotSource(Protocol):
+    """Where the live models come from; `current` is replaced, never changed."""
+
+    current: SnapshotSet
+
+
+@dataclass(slots=True)
+class Item:
+    """One decoded record."""
+
+    record: Message
+    offset: int
+    ingested_ms: int
+    event: Telemetry | Signal
+
+
+@dataclass(slots=True)
+class Evaluated:
+    """One scored record: its risk event, and its served vector where its session is in the sample."""
+
+    item: Item
+    event: RiskEvent
+    served: ServedFeatures | None
+
+
+class Evaluator:
+    """Turns the items of a batch into risk events; holds what is the same for all of them."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        snapshots: SnapshotSource,
+        sampler: FeatureSampler,
+        ref_key_version: str,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self.engine = engine
+        self._snapshots = snapshots
+        self._sampler = sampler
+        self._ref_key_version = ref_key_version
+        self._now_ms = now_ms
+        self._versions_of: tuple[SnapshotSet, Versions] | None = None
+
+    def evaluate(
+        self,
+        owned: OwnedPartition,
+        items: list[Item],
+        counters: ChunkCounters,
+        lap: Callable[[Stage], float],
+        batch: "Batch",
+    ) -> None:
+        """Stages 3 to 5 for all items; fills `batch.evaluated`, `rejected`, `filtered` and `touched`."""
+        segment: list[Item] = []
+        inside: set[str] = set()
+        for item in items:
+            session_id = item.event.session_id
+            if session_id in inside:
+                self._segment(owned, segment, counters, lap, batch)
+                segment, inside = [], set()
+            if self._admit(owned, item, batch):
+                segment.append(item)
+                inside.add(session_id)
+        if segment:
+            self._segment(owned, segment, counters, lap, batch)
+
+    def _admit(self, owned: OwnedPartition, item: Item, batch: "Batch") -> bool:
+        """Drop a producer's own repeat; refuse what is too old to tell. Marks what is new."""
+        _, meta = owned.sessions.get(item.event.session_id)
+        event = item.event
+        if isinstance(event, Signal):
+            if event.event_id in meta.recent_signals:
+                batch.filtered += 1
+                return False
+            return True
+        seen = meta.seen(event.sequence)
+        if seen == "duplicate":
+            batch.filtered += 1
+            return False
+        if seen == "too_old":
+            detail = "far below the session's newest sequence: whether it is a repeat can't be told any more"
+            batch.rejected.append((item.record, Rejected(DeadLetterReason.SEQUENCE_TOO_OLD, "$.sequence", detail)))
+            return False
+        if event.sequence == 0:
+            meta.state_cold = False
+        elif meta.highest_sequence < 0:
+            meta.state_cold = True
+        meta.mark(event.sequence)
+        return True
+
+    def _segment(
+        self,
+        owned: OwnedPartition,
+        segment: list[Item],
+        counters: ChunkCounters,
+        lap: Callable[[Stage], float],
+        batch: "Batch",
+    ) -> None:
+        n = len(segment)
+        slots = np.empty(n, dtype=np.int32)
+        metas: list[Meta] = []
+        degraded: list[list[str]] = []
+        for i, item in enumerate(segment):
+            slot, meta = owned.sessions.get(item.event.session_id)
+            slots[i] = slot
+            metas.append(meta)
+            batch.touched[item.event.session_id] = None
+            if isinstance(item.event, Signal):
+                meta.observe_signal(item.event, item.ingested_ms)
+            else:
+                meta.observe(item.event, item.ingested_ms)
+            unread = counters.apply(meta, item.event.session_id, item.ingested_ms)
+            degraded.append(["counters"] if unread else [])
+        events = [item.event if isinstance(item.event, Telemetry) else _no_samples(item.event) for item in segment]
+        vectors = np.empty((n, N_FEATURES), dtype=np.float64)
+        fold_chunk(owned.sessions.rows, slots, columns_of(events), vectors)
+        signals: list[dict[str, SignalValue]] = []
+        for i, (event, meta) in enumerate(zip(events, metas, strict=True)):
+            fill_context(vectors[i], meta, meta.counters)
+            signals.append(derive_signals(event, meta, vectors[i]))
+        features_s = lap("features")
+
+        snapshot = self._snapshots.current
+        raw = self.engine.raw(vectors, [meta.flow for meta in metas], signals, snapshot)
+        models_s = lap("models")
+
+        stages_ms = {"features": features_s * 1000.0, "models": models_s * 1000.0}
+        for i, item in enumerate(segment):
+            meta = metas[i]
+            velocity = _velocity(meta)
+            assessment = self.engine.assess(vectors[i], raw[i], meta, signals[i], velocity, degraded[i], snapshot)
+            risk_event = self._risk_event(owned, item, meta, assessment, signals[i], velocity, degraded[i], snapshot)
+            served = self._served(item, meta, assessment, vectors[i], raw[i], risk_event)
+            batch.evaluated.append(Evaluated(item, risk_event, served))
+        decide_s = lap("decide")
+        stages_ms["decide"] = decide_s * 1000.0
+        for evaluated in batch.evaluated[-n:]:
+            evaluated.event.latency_ms = stages_ms
+
+    def _risk_event(  # noqa: PLR0917 - all that one event is made of, called once
+        self,
+        owned: OwnedPartition,
+        item: Item,
+        meta: Meta,
+        assessment: Assessment,
+        signals: dict[str, SignalValue],
+        velocity: dict[str, Velocity],
+        degraded: list[str],
+        snapshot: SnapshotSet,
+    ) -> RiskEvent:
+        event = item.event
+        return RiskEvent(
+            evaluation_id=f"{owned.topic_id}:{owned.number}:{item.offset}",
+            event_id=event.event_id,
+            session_id=event.session_id,
+            tenant=event.tenant,
+            flow=meta.flow,  # type: ignore[arg-type]
+            source=Source(topic=owned.topic, topic_id=owned.topic_id, partition=owned.number, offset=item.offset),
+            sequence=meta.evaluations,
+            evaluation_status="new" if meta.evaluations == 1 else "superseding",
+            is_final=isinstance(event, Telemetry) and event.end is not None,
+            replayed=item.offset <= owned.published_to,
+            effective_at=event.effective_at,
+            observed_at=event.observed_at,
+            ingested_at=item.ingested_ms,
+            scored_at=self._now_ms(),
+            observed_s=max(0, meta.last_effective_ms - meta.first_effective_ms) / 1000.0,
+            scores=assessment.scores,
+            risk_score=assessment.risk_score,
+            risk_level=assessment.risk_level,
+            decision=assessment.decision,
+            reasons=assessment.reasons,
+            signals=signals,
+            coverage=assessment.coverage,
+            missing_signals=assessment.missing_signals,
+            degraded=degraded,
+            velocity=velocity,
+            versions=self._versions(snapshot),
+            latency_ms={},
+            account_ref=meta.account_ref,
+            device_ref=meta.device_ref,
+            state_cold=meta.state_cold,
+        )
+
+    def _served(
+        self,
+        item: Item,
+        meta: Meta,
+        assessment: Assessment,
+        vector: FloatArray,
+        raw: FloatArray,
+        event: RiskEvent,
+    ) -> ServedFeatures | None:
+        """The served vector, where the session is in the sample. Chosen at its first event, then kept."""
+        if meta.logged_ratio < 0.0:
+            meta.logged_ratio = self._sampler.choose(event.session_id, item.ingested_ms)
+        if meta.logged_ratio == 0.0:
+            return None
+        return ServedFeatures(
+            evaluation_id=event.evaluation_id,
+            session_id=event.session_id,
+            flow=event.flow,
+            cell=list(assessment.cell),
+            features_hash=REGISTRY_HASH,
+            features=vector.tolist(),
+            raw=_channels(raw.tolist()),
+            raw_max=_channels(meta.raw_max),
+            overall=assessment.scores.overall,
+            flagged_by=list(assessment.flagged_by),
+            cohort="unlabelled",
+            sequence=event.sequence,
+            is_final=event.is_final,
+            ingested_at=item.ingested_ms,
+            observed_s=event.observed_s,
+            sampling_ratio=meta.logged_ratio,
+            source_ref=meta.account_ref or meta.device_ref or meta.ip_ref,
+        )
+
+    def _versions(self, snapshot: SnapshotSet) -> Versions:
+        """The versions block; one object a snapshot, since nothing else in it changes while a worker lives."""
+        if self._versions_of is None or self._versions_of[0] is not snapshot:
+            made = self.engine.versions_of(pipeline=__version__, snapshot=snapshot, ref_key=self._ref_key_version)
+            self._versions_of = (snapshot, made)
+        return self._versions_of[1]
+
+
+def outgoing(evaluated: Evaluated, decode_ms: float, read_ms: float, received_at: float, now: float) -> list[OutRecord]:
+    """Encode one scored record's risk event and served vector for publishing, in the partition of their source.
+
+    `received_at` and `now` are of the same monotonic clock, s.
+    """
+    event = evaluated.event
+    source = event.source
+    event.latency_ms = {
+        "decode": decode_ms,
+        "read": read_ms,
+        **event.latency_ms,
+        "total": (now - received_at) * 1000.0,
+    }
+    trace = trace_context(headers_of(evaluated.item.record))
+    key = event.session_id.encode()
+    found = [
+        OutRecord(
+            topic=RISK_TOPIC,
+            partition=source.partition,
+            key=key,
+            value=encode(event),
+            headers=cloud_event_headers(
+                RiskEvent, id=event.evaluation_id, subject=event.session_id, time_ms=event.scored_at, trace=trace
+            ),
+        )
+    ]
+    served = evaluated.served
+    if served is not None:
+        found.append(
+            OutRecord(
+                topic=FEATURES_TOPIC,
+                partition=source.partition,
+                key=key,
+                value=encode(served),
+                headers=cloud_event_headers(
+                    ServedFeatures,
+                    id=event.evaluation_id,
+                    subject=event.session_id,
+                    time_ms=event.scored_at,
+                    trace=trace,
+                ),
+            )
+        )
+    return found
+
+
+def _no_samples(signal: Signal) -> Telemetry:
+    """A signal as an event without samples: folding it changes nothing but the count of events."""
+    return Telemetry(
+        event_id=signal.event_id,
+        session_id=signal.session_id,
+        tenant=signal.tenant,
+        flow=signal.flow,
+        sequence=0,
+        effective_at=signal.effective_at,
+        observed_at=signal.observed_at,
+        collector=_NO_COLLECTOR,
+    )
+
+
+def _velocity(meta: Meta) -> dict[str, Velocity]:
+    return {
+        name: Velocity(m5=_known(c.m5), h1=_known(c.h1), h24=_known(c.h24), approximate=c.approximate)
+        for name, c in zip(PAIR_NAMES, meta.counters, strict=False)
+        if c is not None
+    }
+
+
+def _known(value: int) -> int | None:
+    return None if value < 0 else value
+
+
+def _channels(values: Sequence[float]) -> dict[str, float]:
+    return {name: value for name, value in zip(CHANNELS, values, strict=True) if value == value}

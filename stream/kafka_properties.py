@@ -1,0 +1,36 @@
+"""Turns the Kafka settings into librdkafka properties, the same for consumers, producers and admin clients."""
+
+from typing import Any
+
+from stream.settings import KafkaSettings
+
+
+def common(settings: KafkaSettings) -> dict[str, Any]:
+    """Return the properties that reach and authenticate to the brokers."""
+    found: dict[str, Any] = {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "security.protocol": settings.security_protocol,
+        # What goes wrong is reported through our own logs and metrics; the library would write to standard error.
+        "log_level": 0,
+    }
+    optional = {
+        "sasl.mechanism": settings.sasl_mechanism,
+        "sasl.username": settings.sasl_username,
+        "sasl.password": settings.sasl_password.get_secret_value() if settings.sasl_password else None,
+        "ssl.ca.location": settings.ssl_ca_file,
+        "ssl.certificate.location": settings.ssl_certificate_file,
+        "ssl.key.location": settings.ssl_key_file,
+    }
+    found.update({name: str(value) for name, value in optional.items() if value is not None})
+    found.update(settings.properties)
+    return found
+
+
+def consumer(settings: KafkaSettings) -> dict[str, Any]:
+    """Return the properties of consumers."""
+    return common(settings) | settings.consumer_properties
+
+
+def producer(settings: KafkaSettings) -> dict[str, Any]:
+    """Return the properties of producers; the partitioner is the one that Java's clients use."""
+    return common(settings) | {"partitioner": "murmur2_random"} | settings.producer_properties

@@ -1,0 +1,106 @@
+"""Every metric of our own, one line each: name, kind, labels, meaning. Those of the transport: transport_watch.py.
+
+Base units, `_total` on counters, no identifier ever as a label. Children that the hot path uses are bound once, because
+`.labels()` costs more than the observation itself.
+"""
+
+from typing import Final, Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+STAGE_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+"""Seconds, for the stages of one chunk."""
+END_TO_END_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Seconds, from the broker's append to the acknowledged risk event."""
+COUNT_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+
+Stage = Literal["decode", "read", "features", "models", "decide", "publish", "write"]
+STAGES: Final[tuple[Stage, ...]] = ("decode", "read", "features", "models", "decide", "publish", "write")
+
+
+class Metrics:
+    """The metrics of one process, on a registry of its own."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry if registry is not None else CollectorRegistry()
+        r = self.registry
+        self.build_info = Gauge(
+            "tellwire_build_info",
+            "Version and artefacts of this process; always 1.",
+            ["version", "features", "policy"],
+            registry=r,
+        )
+        self.ready = Gauge("tellwire_ready", "1 while the process is ready.", registry=r)
+        self.chunks = Counter("tellwire_chunks_total", "Chunks finished.", registry=r)
+        self.chunk_records = Histogram(
+            "tellwire_chunk_records", "Records in a chunk.", buckets=COUNT_BUCKETS, registry=r
+        )
+        self.stage_seconds = Histogram(
+            "tellwire_stage_seconds", "Time of one chunk in a stage.", ["stage"], buckets=STAGE_BUCKETS, registry=r
+        )
+        self.stage = {stage: self.stage_seconds.labels(stage) for stage in STAGES}
+        self.received_to_acked_seconds = Histogram(
+            "tellwire_received_to_acked_seconds",
+            "From a chunk's hand-over to its acknowledged risk events.",
+            buckets=STAGE_BUCKETS,
+            registry=r,
+        )
+        self.append_to_acked_seconds = Histogram(
+            "tellwire_append_to_acked_seconds",
+            "From the broker's append of a chunk's oldest record to its acknowledged risk events.",
+            buckets=END_TO_END_BUCKETS,
+            registry=r,
+        )
+        self.risk_events = Counter(
+            "tellwire_risk_events_total", "Risk events acknowledged.", ["flow", "action"], registry=r
+        )
+        self.dead_letters = Counter("tellwire_dead_letters_total", "Dead letters acknowledged.", ["reason"], registry=r)
+        self.filtered = Counter(
+            "tellwire_filtered_total", "Records dropped by a declared filter.", ["filter"], registry=r
+        )
+        self.folded_only = Counter(
+            "tellwire_folded_only_total", "Records folded again after a rewind, not published again.", registry=r
+        )
+        self.sessions = Counter(
+            "tellwire_sessions_read_total",
+            "Sessions of a chunk by where their state came from.",
+            ["source"],
+            registry=r,
+        )
+        self.state_conflicts = Counter(
+            "tellwire_state_conflicts_total", "State writes refused because another owner wrote.", registry=r
+        )
+        self.state_mismatches = Counter(
+            "tellwire_state_mismatches_total",
+            "Stored values that were another session's, another version's or corrupt.",
+            registry=r,
+        )
+        self.store_retries = Counter(
+            "tellwire_store_retries_total", "Chunks that waited for the state store.", registry=r
+        )
+        self.abandoned = Counter(
+            "tellwire_chunks_abandoned_total", "Chunks given up and read again.", ["reason"], registry=r
+        )
+        self.degraded_events = Counter(
+            "tellwire_degraded_events_total", "Risk events scored without a dependency.", ["dependency"], registry=r
+        )
+        self.gap_records = Counter(
+            "tellwire_gap_records_total", "Input offsets that could not be read.", ["reason"], registry=r
+        )
+        self.last_progress = Gauge(
+            "tellwire_last_progress_timestamp_seconds", "When a chunk was last finished.", registry=r
+        )
+        self.signals_forwarded = Counter(
+            "tellwire_signals_forwarded_total", "Signals forwarded from the door to the telemetry topic.", registry=r
+        )
+        self.snapshot_timestamp = Gauge(
+            "tellwire_snapshot_timestamp_seconds", "When the served snapshot was made.", ["kind", "flow"], registry=r
+        )
+        self.snapshot_rejected = Counter(
+            "tellwire_snapshots_rejected_total", "Snapshots refused by their structural check.", registry=r
+        )
+        self.learnt = Counter("tellwire_learner_learnt_total", "Vectors learnt.", ["flow"], registry=r)
+        self.not_learnt = Counter("tellwire_learner_skipped_total", "Vectors not learnt.", ["reason"], registry=r)
+        self.snapshots_published = Counter(
+            "tellwire_learner_snapshots_total", "Snapshots published.", ["kind", "flow"], registry=r
+        )

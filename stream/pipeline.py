@@ -1,0 +1,392 @@
+"""The way of one chunk: decode, read, features, models, decide, publish, write, done. The hot path, in this order.
+
+Publish before state before commit: a crash anywhere leaves the input to be read again from the watermark, and what is
+published again carries the same ids. Nothing here raises for data: what can't be processed becomes a dead letter.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from confluent_kafka import Message
+
+from features.session import StateMismatch, encode
+from features.session import decode as decode_state
+from schemas.deadletter import DeadLetterReason
+from schemas.envelope import Rejected, decode
+from schemas.signals import Signal
+from schemas.telemetry import Telemetry
+from stream.counters import AnsweredReads, ChunkCounters, CounterPlan
+from stream.deadletter import dead_letter
+from stream.evaluation import Evaluated, Evaluator, Item, outgoing
+from stream.metrics import Metrics, Stage
+from stream.partition import OwnedPartition
+from stream.records import append_ms_of, headers_of, offset_of
+from stream.refs import RefHasher
+from stream.state import CounterRead, StateStore, StoreFull, StoreUnavailable, Watermark, WatermarkConflict
+from stream.transport import Chunk, OutRecord, ProduceError
+
+log = logging.getLogger(__name__)
+
+MAX_WAIT_S: Final = 2.0
+"""Longest pause between two tries at a store that does not answer."""
+
+T = TypeVar("T")
+
+
+class LineStopped(Exception):  # noqa: N818 - the state that the caller handles
+    """A partition was stopped on purpose; a person must look. The message says why."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Some consecutive records of a chunk, on their way through the stages."""
+
+    items: list[Item] = field(default_factory=list)
+    rejected: list[tuple[Message, Rejected]] = field(default_factory=list)
+    filtered: int = 0
+    evaluated: list[Evaluated] = field(default_factory=list)
+    touched: dict[str, None] = field(default_factory=dict)
+
+
+class Pipeline:
+    """Processes chunks of owned partitions. One instance a worker; chunks of different partitions run concurrently."""
+
+    def __init__(
+        self,
+        *,
+        evaluator: Evaluator,
+        store: StateStore,
+        publish: Callable[[Sequence[OutRecord]], Awaitable[None]],
+        refs: RefHasher,
+        metrics: Metrics,
+        progressed: Callable[[], None],
+        session_ttl_ms: int,
+        counters_refresh_ms: int,
+        cached_sessions: Callable[[], int],
+    ) -> None:
+        self._evaluator = evaluator
+        self._store = store
+        self._publish = publish
+        self._refs = refs
+        self._metrics = metrics
+        self._progressed = progressed
+        self._session_ttl_ms = session_ttl_ms
+        self._counters_refresh_ms = counters_refresh_ms
+        self._cached_sessions = cached_sessions
+
+    async def process(self, owned: OwnedPartition, chunk: Chunk) -> None:
+        """Process one chunk to its end: done, or abandoned and read again.
+
+        Raises LineStopped when the partition must stand still, and WatermarkConflict when another owner wrote.
+        """
+        clock = StageClock(self._metrics)
+        try:
+            await self._process_records(owned, chunk, chunk.records, clock)
+        except _NotCurrent:
+            owned.forget()
+            self._metrics.abandoned.labels("not_current").inc()
+            chunk.abandon("not current")
+            return
+        except WatermarkConflict:
+            owned.forget()
+            self._metrics.state_conflicts.inc()
+            chunk.abandon("watermark conflict")
+            raise
+        except BaseException:
+            owned.forget()
+            chunk.abandon("error")
+            raise
+        owned.sessions.trim(self._cached_sessions())
+        chunk.done(clock.loop_s)
+        metrics = self._metrics
+        metrics.chunks.inc()
+        metrics.chunk_records.observe(len(chunk.records))
+        metrics.received_to_acked_seconds.observe(time.perf_counter() - clock.began)
+        metrics.append_to_acked_seconds.observe(max(0.0, time.time() - append_ms_of(chunk.records[0]) / 1000.0))
+        metrics.last_progress.set_to_current_time()
+        self._progressed()
+
+    async def _process_records(
+        self, owned: OwnedPartition, chunk: Chunk, records: list[Message], clock: "StageClock"
+    ) -> None:
+        """Process records together; if that fails on their data, one by one, so that one bad record stands alone."""
+        try:
+            await self._run(owned, chunk, records, clock)
+        except (_NotCurrent, WatermarkConflict, LineStopped, ProduceError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            owned.forget()
+            if len(records) > 1:
+                log.exception("a chunk failed; its records go one by one", extra={"partition": owned.number})
+                for record in records:
+                    await self._process_records(owned, chunk, [record], clock)
+                return
+            log.exception("a record failed; it becomes a dead letter", extra={"partition": owned.number})
+            rejected = Rejected(
+                DeadLetterReason.PROCESSING_ERROR, "$", f"{type(error).__name__} while processing; see the worker's log"
+            )
+            batch = Batch(rejected=[(records[0], rejected)])
+            await self._finish(owned, chunk, batch, ChunkCounters([], [], 0), offset_of(records[0]), clock)
+
+    async def _run(self, owned: OwnedPartition, chunk: Chunk, records: list[Message], clock: "StageClock") -> None:
+        clock.start()
+        batch = self._decode(owned, records)
+        clock.decode_ms = clock.lap("decode") * 1000.0
+        counters = await self._read(owned, chunk, batch)
+        clock.read_ms = clock.lap_waited("read") * 1000.0
+        self._evaluator.evaluate(owned, batch.items, counters, clock.lap, batch)
+        await self._finish(owned, chunk, batch, counters, offset_of(records[-1]), clock)
+
+    def _decode(self, owned: OwnedPartition, records: list[Message]) -> Batch:
+        """Stage 1: bytes to events; what is wrong goes to the dead letters, what is done already is skipped."""
+        batch = Batch()
+        for record in records:
+            offset = offset_of(record)
+            if owned.is_done(offset):
+                continue
+            try:
+                event = decode(record.value(), record.key())
+            except Rejected as rejected:
+                batch.rejected.append((record, rejected))
+                continue
+            self._hash_refs(event)
+            batch.items.append(Item(record, offset, append_ms_of(record), event))
+        return batch
+
+    async def _read(self, owned: OwnedPartition, chunk: Chunk, batch: Batch) -> ChunkCounters:
+        """Stage 2: session states that are not cached, and counters that are due, in one round trip.
+
+        A stored session may know references that its events don't repeat: their counters take a second round trip,
+        which happens after a start or an eviction only.
+        """
+        sessions = owned.sessions
+        wanted = {item.event.session_id: None for item in batch.items}
+        missing = [session_id for session_id in wanted if session_id not in sessions]
+        if len(wanted) > len(missing):
+            self._metrics.sessions.labels("cache").inc(len(wanted) - len(missing))
+        answered = AnsweredReads()
+        reads = self._plan(owned, batch)
+        if missing or reads:
+            loaded = await self._patiently(chunk, lambda: self._store.load(owned.topic, owned.number, missing, reads))
+            answered.take(reads, loaded.counters)
+            found = [self._admit_stored(owned, session_id, loaded.blobs.get(session_id)) for session_id in missing]
+            if any(found):
+                reads = self._plan(owned, batch)
+                more = answered.unanswered(reads)
+                if more:
+                    rest = await self._patiently(chunk, lambda: self._store.load(owned.topic, owned.number, [], more))
+                    answered.take(more, rest.counters)
+        return ChunkCounters(reads, [answered.of(read) for read in reads], self._counters_refresh_ms)
+
+    def _plan(self, owned: OwnedPartition, batch: Batch) -> list[CounterRead]:
+        plan = CounterPlan(self._counters_refresh_ms)
+        for item in batch.items:
+            plan.add(item.event, item.ingested_ms, owned.sessions.peek(item.event.session_id))
+        return plan.reads()
+
+    def _admit_stored(self, owned: OwnedPartition, session_id: str, blob: bytes | None) -> bool:
+        """Take a session into the cache, new where nothing fit to be read is stored; return whether something was."""
+        meta, row = None, None
+        source = "new"
+        if blob is not None:
+            try:
+                meta, row = decode_state(session_id, blob)
+                source = "store"
+            except StateMismatch as mismatch:
+                log.error("stored session state was refused: %s", mismatch, extra={"partition": owned.number})
+                self._metrics.state_mismatches.inc()
+        owned.sessions.put(session_id, meta, row)
+        self._metrics.sessions.labels(source).inc()
+        return meta is not None
+
+    async def _finish(
+        self,
+        owned: OwnedPartition,
+        chunk: Chunk,
+        batch: Batch,
+        counters: ChunkCounters,
+        last_offset: int,
+        clock: "StageClock",
+    ) -> None:
+        """Stages 6 and 7: publish and await; then write links, states and watermark; then count."""
+        out, folded_only = self._outgoing(owned, batch, clock)
+        self._check_limit(owned, batch)
+        clock.pause()
+        if out:
+            if not chunk.is_current():
+                raise _NotCurrent
+            await self._publish(out)
+            owned.published_to = max(owned.published_to, last_offset)
+        clock.lap_waited("publish")
+        if not owned.is_done(last_offset):
+            blobs = {}
+            for session_id in batch.touched:
+                slot, meta = owned.sessions.get(session_id)
+                blobs[session_id] = encode(session_id, meta, owned.sessions.rows[slot])
+            clock.pause()
+            new = Watermark(owned.topic_id, last_offset)
+            expected = owned.watermark
+            await self._patiently(
+                chunk,
+                lambda: self._store.commit(
+                    owned.topic, owned.number, expected, new, blobs, counters.links, self._session_ttl_ms
+                ),
+            )
+            owned.watermark = new
+        clock.lap_waited("write")
+        self._count(batch, folded_only)
+
+    def _outgoing(self, owned: OwnedPartition, batch: Batch, clock: "StageClock") -> tuple[list[OutRecord], int]:
+        out: list[OutRecord] = []
+        folded_only = 0
+        for evaluated in batch.evaluated:
+            if evaluated.item.offset < owned.publish_from:
+                folded_only += 1
+            else:
+                out.extend(outgoing(evaluated, clock.decode_ms, clock.read_ms, clock.began, time.perf_counter()))
+        for record, rejected in batch.rejected:
+            if offset_of(record) >= owned.publish_from:
+                out.append(
+                    dead_letter(
+                        topic=owned.topic,
+                        topic_id=owned.topic_id,
+                        source_partition=owned.number,
+                        partition=owned.number,
+                        offset=offset_of(record),
+                        append_time_ms=append_ms_of(record),
+                        key=record.key(),
+                        value=record.value(),
+                        headers=headers_of(record),
+                        rejected=rejected,
+                    )
+                )
+        return out, folded_only
+
+    def _check_limit(self, owned: OwnedPartition, batch: Batch) -> None:
+        for _ in batch.items:
+            owned.limit.observe(bad=False)
+        for _ in batch.rejected:
+            owned.limit.observe(bad=True)
+        if owned.limit.exceeded:
+            msg = (
+                f"{owned.topic}[{owned.number}]: too many dead letters among the latest records "
+                "(pipeline.deadletter_limit_ratio); the partition stands still. Look at the latest dead letters: "
+                "does a producer send a wrong format?"
+            )
+            raise LineStopped(msg)
+
+    def _count(self, batch: Batch, folded_only: int) -> None:
+        metrics = self._metrics
+        if folded_only:
+            metrics.folded_only.inc(folded_only)
+        if batch.filtered:
+            metrics.filtered.labels("duplicate").inc(batch.filtered)
+        for _, rejected in batch.rejected:
+            metrics.dead_letters.labels(rejected.reason.value).inc()
+        for (flow, action), number in _tally(batch.evaluated).items():
+            metrics.risk_events.labels(flow, action).inc(number)
+        for evaluated in batch.evaluated:
+            for dependency in evaluated.event.degraded:
+                metrics.degraded_events.labels(dependency).inc()
+
+    def _hash_refs(self, event: Telemetry | Signal) -> None:
+        """Replace every raw reference by its keyed hash; nothing behind this line sees a raw one."""
+        refs = self._refs
+        version = event.ref_key_version
+        event.account_ref = refs.keep_or_hash("account", event.account_ref, version)
+        event.device_ref = refs.keep_or_hash("device", event.device_ref, version)
+        if isinstance(event, Telemetry):
+            if event.network is not None:
+                event.network.ip_ref = refs.keep_or_hash("ip", event.network.ip_ref, version)
+        elif event.refs is not None:
+            held = event.refs
+            for name in _SIGNAL_REFS:
+                setattr(held, name, refs.keep_or_hash(name, getattr(held, name), held.ref_key_version))
+            held.ref_key_version = refs.version
+        event.ref_key_version = refs.version
+
+    async def _patiently(self, chunk: Chunk, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeat the same call until the store answers; give up when the chunk is no longer ours."""
+        wait_s = 0.05
+        while True:
+            try:
+                return await call()
+            except (StoreUnavailable, StoreFull) as error:
+                self._metrics.store_retries.inc()
+                log.warning(
+                    "the state store does not take this chunk yet: %s", error, extra={"partition": chunk.partition}
+                )
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, MAX_WAIT_S)
+                if not chunk.is_current():
+                    raise _NotCurrent from error
+
+
+class StageClock:
+    """Times the stages of a chunk: wall time for the metrics, and the loop's own work for the size of chunks.
+
+    Work is CPU time of this thread, so that a machine that is busy with something else doesn't shrink the chunks.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self.began = self._mark = time.perf_counter()
+        self._work = time.thread_time()
+        self.loop_s = 0.0
+        self.decode_ms = 0.0
+        self.read_ms = 0.0
+
+    def start(self) -> None:
+        """Begin a batch."""
+        self._mark = time.perf_counter()
+        self._work = time.thread_time()
+
+    def lap(self, stage: Stage) -> float:
+        """End a stage of work; return its seconds."""
+        passed = self._passed(stage)
+        self.pause()
+        return passed
+
+    def pause(self) -> None:
+        """Count the work so far: a wait begins, in which the loop works for others."""
+        now = time.thread_time()
+        self.loop_s += now - self._work
+        self._work = now
+
+    def lap_waited(self, stage: Stage) -> float:
+        """End a stage that was mostly waiting; it does not count as work. Return its seconds."""
+        self._work = time.thread_time()
+        return self._passed(stage)
+
+    def _passed(self, stage: Stage) -> float:
+        now = time.perf_counter()
+        passed = now - self._mark
+        self._metrics.stage[stage].observe(passed)
+        self._mark = now
+        return passed
+
+
+class _NotCurrent(Exception):  # noqa: N818 - nothing failed
+    """The chunk is no longer ours."""
+
+
+_SIGNAL_REFS: Final = (
+    "document_ref",
+    "document_image_ref",
+    "face_cluster_ref",
+    "capture_ref",
+    "phone_ref",
+    "email_ref",
+)
+
+
+def _tally(evaluated: Sequence[Evaluated]) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    for one in evaluated:
+        key = (one.event.flow, one.event.decision.action)
+        found[key] = found.get(key, 0) + 1
+    return found

@@ -1,0 +1,40 @@
+"""Keyed hashes of references: account, device and address never travel further than here in the clear."""
+
+from hashlib import blake2b
+
+from stream.settings import KeySettings, SettingsError
+
+DIGEST_BYTES = 16
+MIN_KEY_CHARS = 16
+
+
+class RefHasher:
+    """Hashes references with BLAKE2b-128 under a secret key (RFC 7693, keyed mode), purpose-separated.
+
+    The same reference gives the same hash under one key, whoever hashed it; without the key it cannot be enumerated.
+    """
+
+    def __init__(self, settings: KeySettings) -> None:
+        """Raise SettingsError when the key is missing or short."""
+        if settings.ref_key is None:
+            msg = (
+                "keys.ref_key (TELLWIRE_KEYS__REF_KEY): not set; give a secret of at least 16 characters, "
+                "the same in gateway and workers, for example from `openssl rand -hex 32`"
+            )
+            raise SettingsError(msg)
+        secret = settings.ref_key.get_secret_value()
+        if len(secret) < MIN_KEY_CHARS:
+            msg = f"keys.ref_key (TELLWIRE_KEYS__REF_KEY): shorter than {MIN_KEY_CHARS} characters"
+            raise SettingsError(msg)
+        self._key = secret.encode()[:64]
+        self.version = settings.ref_key_version
+
+    def hash(self, kind: str, ref: str) -> str:
+        """Return 32 hex characters for a raw reference of this kind (account, device, ip, document, ...)."""
+        return blake2b(ref.encode(), digest_size=DIGEST_BYTES, key=self._key, person=kind.encode()[:16]).hexdigest()
+
+    def keep_or_hash(self, kind: str, ref: str | None, key_version: str | None) -> str | None:
+        """Return the reference hashed, unless the producer says that this key hashed it already."""
+        if ref is None or key_version == self.version:
+            return ref
+        return self.hash(kind, ref)

@@ -1,0 +1,334 @@
+"""Every setting of every process, declared once: type, default, environment variable, meaning.
+
+Values come, strongest first, from the environment (`TELLWIRE_` prefix, `__` between levels), a TOML file (`--config` or
+`TELLWIRE_CONFIG`), and the defaults below. A wrong value or an unknown name is one clear line, never a stack trace.
+"""
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "TELLWIRE_"
+CONFIG_VARIABLE = "TELLWIRE_CONFIG"
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message is one line a problem, fit for a person."""
+
+
+class Section(BaseModel):
+    """Base of the settings' sections: closed and frozen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(Section):
+    """How to reach Kafka and how the consumer group behaves."""
+
+    bootstrap_servers: str = Field("127.0.0.1:9092", min_length=1, description="Brokers, host:port, comma-separated.")
+    group: str = Field("tellwire", min_length=1, description="Consumer group of the workers.")
+    learner_group: str = Field("tellwire-learner", min_length=1, description="Consumer group of the learner.")
+    group_protocol: Literal["classic", "cooperative", "consumer"] = Field(
+        "classic", description="Group protocol: classic (range), cooperative (sticky) or consumer (KIP-848)."
+    )
+    group_instance_id: str | None = Field(
+        None, min_length=1, description="Static membership: a name that survives restarts."
+    )
+    session_timeout_ms: int = Field(6_000, ge=1_000, le=300_000, description="Session timeout of classic groups, ms.")
+    heartbeat_interval_ms: int = Field(500, ge=100, le=60_000, description="Heartbeat interval of classic groups, ms.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="Transport security."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = Field(
+        None, description="SASL mechanism."
+    )
+    sasl_username: str | None = Field(None, description="SASL user.")
+    sasl_password: SecretStr | None = Field(None, description="SASL password.")
+    ssl_ca_file: Path | None = Field(None, description="CA certificates, PEM file.")
+    ssl_certificate_file: Path | None = Field(None, description="Client certificate, PEM file.")
+    ssl_key_file: Path | None = Field(None, description="Client key, PEM file.")
+    properties: dict[str, str] = Field(
+        default_factory=dict,
+        repr=False,  # may hold passwords and keys
+        description="Any librdkafka property for consumer and producer, as a JSON object.",
+    )
+    consumer_properties: dict[str, str] = Field(
+        default_factory=dict, repr=False, description="librdkafka properties, consumer only."
+    )
+    producer_properties: dict[str, str] = Field(
+        default_factory=dict, repr=False, description="librdkafka properties, producer only."
+    )
+    fixed_topic_id: str | None = Field(
+        None, min_length=1, description="Topic id to assume where the broker has none (the embedded broker)."
+    )
+
+    @field_validator("heartbeat_interval_ms")
+    @classmethod
+    def _below_session(cls, value: int, info: ValidationInfo) -> int:
+        session_ms = info.data.get("session_timeout_ms")
+        if session_ms is not None and value >= session_ms:
+            raise ValueError(f"must be below kafka.session_timeout_ms ({session_ms}), best a third of it or less")
+        return value
+
+
+class RedisSettings(Section):
+    """How to reach Redis or Valkey, and how long state lives."""
+
+    url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"), description="redis://, rediss:// or unix:// URL; may hold a password."
+    )
+    cluster: bool = Field(False, description="The URL names a node of a Redis Cluster.")
+    key_prefix: str = Field("tellwire", pattern=r"^[A-Za-z0-9._-]{1,32}$", description="First part of every key.")
+    session_ttl_s: int = Field(
+        86_400, ge=60, le=30 * 86_400, description="Time after which an idle session is forgotten, s."
+    )
+    timeout_s: float = Field(
+        2.0, gt=0, le=60, description="Longest wait for one answer, s; then the connection is dropped."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _usable(cls, value: SecretStr) -> SecretStr:
+        try:
+            parts = urlsplit(value.get_secret_value())
+            is_usable = parts.scheme in {"redis", "rediss", "unix"} and parts.port != 0
+            if parts.scheme != "unix":
+                number = parts.path.removeprefix("/")
+                is_usable = is_usable and bool(parts.hostname) and (not number or number.isdigit())
+        except ValueError:
+            is_usable = False
+        if not is_usable:
+            raise ValueError("must be redis://[user:password@]host[:port][/number], rediss://... or unix://path")
+        return value
+
+
+class KeySettings(Section):
+    """Keys of the keyed hashes."""
+
+    ref_key: SecretStr | None = Field(
+        None, description="Secret that hashes account, device and address references; at least 16 characters."
+    )
+    ref_key_version: str = Field(
+        "k1", pattern=r"^[A-Za-z0-9._-]{1,16}$", description="Name of that secret; part of every risk event."
+    )
+
+
+class PipelineSettings(Section):
+    """Bounds of the pipeline."""
+
+    target_chunk_ms: float = Field(5.0, gt=0, le=1_000, description="Loop time that one chunk may take, ms.")
+    max_chunk_bytes: int = Field(4_194_304, ge=65_536, le=268_435_456, description="Largest chunk, bytes.")
+    pending_records: int = Field(
+        20_000, ge=100, le=10_000_000, description="Records of all partitions held before consumption pauses."
+    )
+    pending_bytes: int = Field(
+        16_777_216, ge=1_048_576, le=4_294_967_296, description="Bytes of one partition held before it is paused."
+    )
+    cached_sessions: int = Field(20_000, ge=0, le=10_000_000, description="Sessions kept in the read-through cache.")
+    counters_refresh_ms: int = Field(
+        2_000, ge=0, le=60_000, description="A session's entity counters are read again after this append time, ms."
+    )
+    features_sessions_per_s: float = Field(
+        50.0, ge=0, le=1e6, description="New sessions a second that are logged whole on risk.features."
+    )
+    features_share: float = Field(0.05, ge=0, le=1, description="Share of sessions logged beyond that rate.")
+    deadletter_limit_ratio: float = Field(
+        0.5, gt=0, le=1, description="Share of dead letters in the last records above which a partition stops."
+    )
+    deadletter_limit_window: int = Field(
+        1_000, ge=10, le=1_000_000, description="Records that the share is taken over."
+    )
+
+
+class LearnerSettings(Section):
+    """How the learner learns and publishes."""
+
+    snapshot_interval_s: float = Field(30.0, ge=1, le=86_400, description="Time between two snapshots of one flow, s.")
+    min_learnt: int = Field(50, ge=1, le=10**9, description="Vectors to learn before the first snapshot.")
+    window_size: int | None = Field(
+        None, ge=20, le=100_000, description="Vectors in a window of the half-space trees; unset: as the shipped ones."
+    )
+    max_share_per_source: float = Field(
+        0.1, gt=0, le=1, description="Share of a flow's learning that one account, device or address may have."
+    )
+
+
+class MetricsSettings(Section):
+    """Where metrics and probes are served."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address of /metrics, /livez and /readyz.")
+    port: int = Field(9464, ge=0, le=65_535, description="Port; 0 picks a free one.")
+    enabled: bool = Field(True, description="Serve metrics and probes.")
+
+
+class LogSettings(Section):
+    """How the process logs."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level written.")
+    format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for people.")
+
+
+class HealthSettings(Section):
+    """When a process counts as stuck."""
+
+    stall_s: float = Field(60.0, ge=5, le=3_600, description="Lag without progress for this long is a stall, s.")
+
+
+class ArtefactSettings(Section):
+    """What to score with."""
+
+    directory: Path | None = Field(None, description="Folder of models and manifest; unset: the shipped ones.")
+    policy_file: Path | None = Field(None, description="Policy file; unset: the shipped one.")
+
+
+class Settings(BaseSettings):
+    """All settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    redis: RedisSettings = Field(default_factory=RedisSettings)
+    keys: KeySettings = Field(default_factory=KeySettings)
+    pipeline: PipelineSettings = Field(default_factory=PipelineSettings)
+    learner: LearnerSettings = Field(default_factory=LearnerSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+    health: HealthSettings = Field(default_factory=HealthSettings)
+    artefacts: ArtefactSettings = Field(default_factory=ArtefactSettings)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment above file (which arrives as init values); no .env and no secrets folder."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def load(config_file: Path | None = None) -> Settings:
+    """Read settings from file and environment.
+
+    Raises SettingsError, one line a problem, for unknown names, wrong values and unreadable files.
+    """
+    path, values = read_file(config_file)
+    _check_variables()
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, path)) from None
+
+
+def read_file(config_file: Path | None = None) -> tuple[Path | None, dict[str, Any]]:
+    """Return the settings file in force and its content; (None, {}) where there is none.
+
+    Raises SettingsError when it cannot be read.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)
+    path = config_file if config_file is not None else Path(named) if named else None
+    if path is None:
+        return None, {}
+    try:
+        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        problem = "not found"
+    except IsADirectoryError:
+        problem = "is a folder, not a file"
+    except OSError as error:
+        problem = str(error.strerror)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problem = f"not valid TOML: {error}"
+    raise SettingsError(f"settings file {path}: {problem}")
+
+
+def declared() -> Iterator[tuple[str, str, FieldInfo]]:
+    """Yield section, name and declaration of every setting, in order."""
+    for section_name, section_field in Settings.model_fields.items():
+        section = section_field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            for name, field in section.model_fields.items():
+                yield section_name, name, field
+
+
+def variable_of(section: str, name: str) -> str:
+    """Return the environment variable of a setting."""
+    return f"{PREFIX}{section}__{name}".upper()
+
+
+def _check_variables() -> None:
+    """Refuse unknown names and broken JSON, which pydantic-settings reports without the variable's name."""
+    # Which variables there are, and which of them hold a JSON object.
+    known = {variable_of(section, name): get_origin(field.annotation) is dict for section, name, field in declared()}
+    known[CONFIG_VARIABLE] = False
+    problems = []
+    for name, value in sorted(os.environ.items()):
+        upper = name.upper()
+        if not upper.startswith(PREFIX):
+            continue
+        if upper not in known:
+            names = [variable.removeprefix(PREFIX) for variable in known]
+            near = difflib.get_close_matches(upper.removeprefix(PREFIX), names, n=1, cutoff=0.6)
+            hint = f"; did you mean {PREFIX}{near[0]}?" if near else "; see `tellwire config show`"
+            problems.append(f"environment variable {name}: no such setting{hint}")
+        elif known[upper]:
+            try:
+                parsed = json.loads(value)
+            except json.JSONDecodeError:
+                parsed = None
+            if not isinstance(parsed, dict):
+                problems.append(f'environment variable {name}: must be a JSON object, such as {{"client.id": "w1"}}')
+    if problems:
+        raise SettingsError("\n".join(problems))
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    lines = []
+    fields = {f"{section}.{name}": field for section, name, field in declared()}
+    names = [*Settings.model_fields, *fields]
+    for problem in error.errors():
+        place = [str(part) for part in problem["loc"]]
+        name = ".".join(place[:2])
+        if problem["type"] == "extra_forbidden":
+            # Names from the environment were checked before: this one is the file's.
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+            hint = f"; did you mean {near[0]}?" if near else "; see `tellwire config show`"
+            lines.append(f"settings file {path}: {name}: no such setting{hint}")
+        elif len(place) == 1:
+            lines.append(f"settings file {path}: {name}: must be a section, [{name}] with one setting a line")
+        else:
+            variable = variable_of(*place[:2])
+            where = f"{name} ({variable})" if path is None else f"{name} ({variable} or {path})"
+            inner = f"{'.'.join(place[2:])}: " if place[2:] else ""
+            message = problem["msg"].removeprefix("Value error, ")
+            given = "" if inner or is_secret(fields[name]) else f", got {_short(problem['input'])}"
+            lines.append(f"{where}: {inner}{message[0].lower()}{message[1:]}{given}")
+    return "\n".join(lines)
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether a setting's value may not be shown."""
+    return SecretStr in (field.annotation, *get_args(field.annotation))
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,178 @@
+"""A whole pipeline on real Kafka and real Redis, in processes of its own: start, feed, wait, stop, read back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from confluent_kafka import Producer
+
+from schemas.envelope import encode
+from schemas.risk import RiskEvent
+from schemas.telemetry import Telemetry
+from schemas.topics import TOPICS
+from stream import topics
+from tests.support import ledger
+from tests.support.kafka import KafkaBroker
+from tests.support.process import end, free_ports, spawn
+from tests.support.redis import RedisServer
+
+REF_KEY = "integration-tests-only-0123456789"
+START_S = 240.0
+"""The first start on a machine compiles the kernels."""
+
+_risk_events = msgspec.json.Decoder(RiskEvent)
+
+
+@dataclass
+class Process:
+    """One running `tellwire` process."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Return status and body of one of its HTTP paths."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def metric(self, name: str) -> float:
+        """Return the sum over all samples of a metric whose name begins so."""
+        _, text = self.get("/metrics")
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
+
+    def wait_ready(self) -> None:
+        """Wait until it says that it is ready; its log is the failure's text."""
+        self.wait(lambda: self.get("/readyz")[0] == 200, START_S, "ready")
+
+    def wait(self, condition: object, seconds: float, what: str) -> None:
+        """Wait until `condition()` is true."""
+        deadline = time.monotonic() + seconds
+        while not condition():  # type: ignore[operator]
+            if self.process.poll() is not None:
+                raise AssertionError(f"it ended with {self.process.returncode}:\n{self.text()[-4000:]}")
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not {what} in {seconds} s:\n{self.text()[-4000:]}")
+            time.sleep(0.05)
+
+    def text(self) -> str:
+        """Return its log so far."""
+        return self.log.read_text(errors="replace")
+
+    def stop(self) -> int:
+        """Stop it as an orchestrator does; return its exit code."""
+        end(self.process, wait_s=30)
+        return self.process.returncode
+
+
+@dataclass
+class Pipeline:
+    """Topics on a broker, an empty store, and the processes between them."""
+
+    broker: KafkaBroker
+    redis: RedisServer
+    folder: Path
+    extra: dict[str, str] = field(default_factory=dict)
+    processes: list[Process] = field(default_factory=list)
+
+    def create_topics(self, partitions: int) -> None:
+        """Make all topics anew."""
+        admin = self.broker.admin
+        known = [spec.name for spec in TOPICS if spec.name in admin.list_topics(timeout=10).topics]
+        for name in known:
+            self.broker.delete_topic(name)
+        topics.apply({"bootstrap.servers": self.broker.bootstrap}, partitions=partitions, replication_factor=1)
+
+    def start(self, command: str, **settings: str) -> Process:
+        """Start `tellwire <command>`; settings as `KAFKA__GROUP="x"`."""
+        port = free_ports(1)[0]
+        env = {
+            "TELLWIRE_KAFKA__BOOTSTRAP_SERVERS": self.broker.bootstrap,
+            "TELLWIRE_REDIS__URL": self.redis.url,
+            "TELLWIRE_KEYS__REF_KEY": REF_KEY,
+            "TELLWIRE_METRICS__PORT": str(port),
+            "TELLWIRE_LOG__FORMAT": "text",
+            **{f"TELLWIRE_{name}": value for name, value in {**self.extra, **settings}.items()},
+        }
+        log = self.folder / f"{command}-{len(self.processes)}.log"
+        started = Process(spawn([sys.executable, "-m", "stream", command], log, env), port, log)
+        self.processes.append(started)
+        return started
+
+    def produce(self, records: Iterable[tuple[bytes | None, bytes | None]], topic: str = "capture.telemetry") -> int:
+        """Produce (key, value) pairs with a plain client; return how many."""
+        producer = Producer(
+            {"bootstrap.servers": self.broker.bootstrap, "partitioner": "murmur2_random", "linger.ms": 5}
+        )
+        failed: list[str] = []
+        count = 0
+        for key, value in records:
+            producer.produce(
+                topic, key=key, value=value, on_delivery=lambda error, _: failed.append(str(error)) if error else None
+            )
+            producer.poll(0)
+            count += 1
+        assert producer.flush(30) == 0
+        assert not failed, failed[:3]
+        return count
+
+    def produce_events(self, events: Iterable[Telemetry]) -> int:
+        """Produce telemetry."""
+        return self.produce((event.session_id.encode(), encode(event)) for event in events)
+
+    def wait_answered(self, worker: Process, inputs: int, seconds: float = 120.0) -> None:
+        """Wait until every input record has an outcome."""
+
+        def answered() -> bool:
+            return self.answers() >= inputs
+
+        worker.wait(answered, seconds, f"done with {inputs} records")
+
+    def answers(self) -> int:
+        """Return how many risk events and dead letters there are."""
+        consumer_topics = ("risk.events", "risk.deadletter")
+        return sum(self._end(topic) for topic in consumer_topics)
+
+    def _end(self, topic: str) -> int:
+        from confluent_kafka import Consumer, TopicPartition
+
+        consumer = Consumer({"bootstrap.servers": self.broker.bootstrap, "group.id": "ends"})
+        try:
+            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+            return sum(consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in partitions)
+        finally:
+            consumer.close()
+
+    def risk_events(self) -> list[RiskEvent]:
+        """Return all risk events, each partition in order."""
+        records = ledger.read_topic(self.broker.bootstrap, "risk.events")
+        return [_risk_events.decode(record.value or b"") for record in records]
+
+    def audit(self, expected_dead_letters: Sequence[tuple[int, int]] | None = None) -> ledger.Report:
+        """Let the independent verifier say where every input went."""
+        return ledger.audit(
+            self.broker.bootstrap,
+            input_topic="capture.telemetry",
+            events_topic="risk.events",
+            dead_letters_topic="risk.deadletter",
+            expected_dead_letters=expected_dead_letters,
+        )
+
+    def stop_all(self) -> None:
+        """Stop every process that still runs."""
+        for process in self.processes:
+            if process.process.poll() is None:
+                process.stop()

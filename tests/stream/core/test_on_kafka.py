@@ -1,0 +1,339 @@
+"""Topics, the tail of an output topic, and snapshots, against a real broker."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from confluent_kafka import Consumer, KafkaError, Producer
+from typer.testing import CliRunner
+
+from features.registry import N_FEATURES, NAMES, REGISTRY_HASH
+from models.anomaly_learn import AnomalyLearner
+from models.snapshots import EMPTY, make_snapshot
+from schemas.envelope import encode
+from schemas.snapshot import Snapshot
+from schemas.topics import TOPICS, TopicSpec
+from stream import tail, topics
+from stream.app import check_topics
+from stream.cli import app as command_line
+from stream.learner import records_of
+from stream.metrics import Metrics
+from stream.settings import KafkaSettings
+from stream.snapshots import SnapshotReader
+from stream.topics import BrokerError, Difference
+from tests.support.kafka import KafkaBroker
+
+NOWHERE = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
+
+
+def properties(broker: KafkaBroker) -> dict[str, Any]:
+    return {"bootstrap.servers": broker.bootstrap, "log_level": 0}
+
+
+@pytest.fixture
+def specs() -> tuple[TopicSpec, ...]:
+    """The table of topics under names of this test alone."""
+    mark = uuid.uuid4().hex[:8]
+
+    def renamed(spec: TopicSpec) -> TopicSpec:
+        partner = spec.co_partitioned_with
+        return msgspec.structs.replace(
+            spec, name=f"{spec.name}.{mark}", co_partitioned_with=f"{partner}.{mark}" if partner else None
+        )
+
+    return tuple(renamed(spec) for spec in TOPICS)
+
+
+def counts(broker: KafkaBroker, specs: tuple[TopicSpec, ...]) -> list[int]:
+    found = topics.partition_counts(properties(broker), [spec.name for spec in specs])
+    return [found[spec.name] for spec in specs]
+
+
+def test_apply_makes_what_diff_misses(kafka_broker: KafkaBroker, specs: tuple[TopicSpec, ...]) -> None:
+    missing = topics.diff(properties(kafka_broker), specs)
+    assert [(d.topic, d.what, d.found, d.fixable) for d in missing] == [
+        (spec.name, "topic", "missing", True) for spec in specs
+    ]
+    assert topics.apply(properties(kafka_broker), specs) == missing
+    assert topics.diff(properties(kafka_broker), specs) == []
+    assert counts(kafka_broker, specs) == [spec.partitions for spec in specs]
+    assert topics.apply(properties(kafka_broker), specs) == []
+
+
+def test_apply_mends_a_configuration_and_leaves_others(kafka_broker: KafkaBroker, specs: tuple[TopicSpec, ...]) -> None:
+    spec = specs[0]
+    wrong = dict(spec.config) | {"retention.ms": "1000", "compression.type": "lz4", "segment.ms": "123456"}
+    kafka_broker.create_topic(spec.name, partitions=4, config=wrong)
+    found = topics.diff(properties(kafka_broker), [spec])
+    assert sorted(found, key=lambda d: d.what) == [
+        Difference(spec.name, "compression.type", "lz4", "uncompressed", fixable=True),
+        Difference(spec.name, "retention.ms", "1000", spec.config["retention.ms"], fixable=True),
+    ]
+    assert topics.apply(properties(kafka_broker), [spec]) == found
+    assert topics.diff(properties(kafka_broker), [spec]) == []
+    (left,) = topics._configs(kafka_broker.admin, [spec.name]).values()
+    assert left["segment.ms"] == "123456"
+
+
+def test_partitions_of_the_telemetry_hold_for_what_goes_with_it(
+    kafka_broker: KafkaBroker, specs: tuple[TopicSpec, ...]
+) -> None:
+    kafka_broker.create_topic(specs[0].name, partitions=6, config=specs[0].config)
+    # The table's 4 partitions for risk events would never fit.
+    topics.apply(properties(kafka_broker), specs, partitions=None)
+    together = [spec.co_partitioned_with is not None or spec is specs[0] for spec in specs]
+    wanted = [6 if yes else spec.partitions for spec, yes in zip(specs, together, strict=True)]
+    assert counts(kafka_broker, specs) == wanted
+    assert topics.diff(properties(kafka_broker), specs) == []
+
+
+def test_apply_with_a_count_gives_it_to_all_that_go_together() -> None:
+    wanted = functools.partial(topics._wanted_partitions, leaders={"capture.telemetry"})
+    together = [spec.name for spec in TOPICS if wanted(spec, there={}, partitions=12) == 12]
+    assert together == ["capture.telemetry", "risk.events", "risk.deadletter", "risk.features"]
+    assert [wanted(spec, there={}, partitions=None) for spec in TOPICS] == [spec.partitions for spec in TOPICS]
+    there = {"capture.telemetry": 7}
+    assert {wanted(spec, there=there, partitions=12) for spec in TOPICS if spec.co_partitioned_with} == {7}
+
+
+def test_a_partition_count_is_told_and_never_changed(kafka_broker: KafkaBroker, specs: tuple[TopicSpec, ...]) -> None:
+    telemetry, events = specs[0], next(s for s in specs if s.name.startswith("risk.events"))
+    kafka_broker.create_topic(telemetry.name, partitions=3, config=telemetry.config)
+    kafka_broker.create_topic(events.name, partitions=2, config=events.config)
+    wrong = [Difference(events.name, "partitions", "2", f"3 as {telemetry.name}", fixable=False)]
+    assert topics.diff(properties(kafka_broker), [telemetry, events]) == wrong
+    assert topics.apply(properties(kafka_broker), [telemetry, events], partitions=3) == []
+    assert topics.diff(properties(kafka_broker), [telemetry, events]) == wrong
+
+
+def test_a_worker_is_told_which_topics_are_missing(kafka_broker: KafkaBroker) -> None:
+    there = kafka_broker.create_topic(partitions=2)
+    kafka = KafkaSettings(bootstrap_servers=kafka_broker.bootstrap)
+    assert check_topics(kafka, [there]) == {there: 2}
+    with pytest.raises(BrokerError, match=r"topics missing on .*: absent\.x; run `tellwire topics apply`"):
+        check_topics(kafka, [there, "absent.x"])
+
+
+@pytest.mark.parametrize("call", [topics.diff, topics.apply, functools.partial(topics.partition_counts, names=["x"])])
+def test_a_broker_that_is_not_there_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, call: Callable[[dict[str, Any]], object]
+) -> None:
+    monkeypatch.setattr(topics, "TIMEOUT_S", 0.3)
+    with pytest.raises(BrokerError, match=r"^broker 127\.0\.0\.1:1: .*reachable from here\?$"):
+        call(NOWHERE)
+    with pytest.raises(BrokerError, match=r"^kafka.properties: No such configuration property"):
+        call({"no.such": "1"})
+
+
+def event(offset: int, topic_id: str = "T") -> bytes:
+    source = {"topic": "capture.telemetry", "topic_id": topic_id, "partition": 0, "offset": offset}
+    return json.dumps({"type": "risk.event.v1", "source": source, "more": [1]}).encode()
+
+
+def produce(broker: KafkaBroker, topic: str, partition: int, *values: bytes, times_ms: tuple[int, ...] = ()) -> None:
+    producer = Producer(properties(broker))
+    for i, value in enumerate(values):
+        producer.produce(topic, value, partition=partition, timestamp=times_ms[i] if times_ms else 0)
+        producer.flush(10)
+
+
+def test_the_last_event_of_each_partition_says_what_was_published(kafka_broker: KafkaBroker) -> None:
+    topic = kafka_broker.create_topic(partitions=5)
+    produce(kafka_broker, topic, 0, event(1), event(2), event(41))
+    produce(kafka_broker, topic, 1, event(7))
+    produce(kafka_broker, topic, 2, event(9), event(99, topic_id="an earlier topic"))
+    produce(kafka_broker, topic, 3, event(9), b"not json")
+    found = tail.last_published(properties(kafka_broker), topic, "T", range(5))
+    assert found == {0: 41, 1: 7}
+    assert tail.last_published(properties(kafka_broker), topic, "T", [1]) == {1: 7}
+    assert tail.last_published(properties(kafka_broker), topic, "T", [4]) == {}
+
+
+def test_a_tail_that_cannot_be_read_is_one_line_in_time(kafka_broker: KafkaBroker) -> None:
+    began = time.monotonic()
+    with pytest.raises(BrokerError, match=r"^risk\.events: "):
+        tail.last_published(NOWHERE, "risk.events", "T", [0], timeout_s=0.5)
+    with pytest.raises(BrokerError, match=r"^no\.such\.topic: "):
+        tail.last_published(properties(kafka_broker), "no.such.topic", "T", [0], timeout_s=0.5)
+    with pytest.raises(BrokerError, match=r"^risk\.events\[3\]: "):
+        tail.offset_at(NOWHERE, "risk.events", 3, 0, timeout_s=0.5)
+    assert time.monotonic() - began < 10
+
+
+def test_an_error_of_the_client_ends_no_partition(kafka_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors in place of a message name no partition; partition 0 must still be read."""
+    topic = kafka_broker.create_topic()
+    produce(kafka_broker, topic, 0, event(5))
+
+    class Away:
+        def error(self) -> Any:
+            return self
+
+        def code(self) -> int:
+            return int(KafkaError._ALL_BROKERS_DOWN)
+
+        def partition(self) -> None:
+            return None
+
+    class FirstAway(Consumer):
+        told = False
+
+        def poll(self, timeout: float = -1) -> Any:
+            if not self.told:
+                self.told = True
+                return Away()
+            return super().poll(timeout)
+
+    monkeypatch.setattr(tail, "Consumer", FirstAway)
+    assert tail.last_published(properties(kafka_broker), topic, "T", [0]) == {0: 5}
+
+
+def test_offset_at_is_the_first_append_at_or_after_a_time(kafka_broker: KafkaBroker) -> None:
+    topic = kafka_broker.create_topic(partitions=2)
+    now = time.time_ns() // 1_000_000
+    times = (now - 3_000, now - 2_000, now - 1_000)
+    produce(kafka_broker, topic, 1, b"a", b"b", b"c", times_ms=times)
+    asked = functools.partial(tail.offset_at, properties(kafka_broker), topic, 1)
+    assert [asked(at) for at in (-5, times[0], times[0] + 1, times[2], times[2] + 1)] == [0, 0, 1, 2, None]
+    assert tail.offset_at(properties(kafka_broker), topic, 0, 0) is None
+
+
+def a_snapshot(seed: int, *, flow: str = "signup", features_hash: str = REGISTRY_HASH) -> Snapshot:
+    columns = np.arange(3, dtype=np.int64)
+    names = [NAMES[i] for i in columns]
+    learner = AnomalyLearner(names, columns, np.zeros(3), np.ones(3), n_trees=3, height=3, window_size=5, seed=seed)
+    learner.learn(np.random.default_rng(seed).random((12, N_FEATURES)))
+    return make_snapshot(
+        learner.export(),
+        flow,  # type: ignore[arg-type]
+        features_hash=features_hash,
+        created_at=1_700_000_000_000 + seed,
+        offsets={"0": seed},
+        n_learnt=12,
+    )
+
+
+@pytest.fixture
+def following(kafka_broker: KafkaBroker) -> Iterator[tuple[SnapshotReader, Metrics, str]]:
+    topic = kafka_broker.create_topic(config={"cleanup.policy": "compact"})
+    metrics = Metrics()
+    reader = SnapshotReader(properties(kafka_broker), metrics, topic)
+    yield reader, metrics, topic
+    reader.stop()
+
+
+def publish(broker: KafkaBroker, topic: str, *snapshots: Snapshot) -> None:
+    producer = Producer(properties(broker))
+    for snapshot in snapshots:
+        for one in records_of(snapshot):
+            assert one.partition is not None
+            producer.produce(topic, one.value, key=one.key, partition=one.partition)
+    producer.flush(10)
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_snapshots_are_followed_and_a_refused_one_leaves_the_old_one_serving(
+    kafka_broker: KafkaBroker, following: tuple[SnapshotReader, Metrics, str]
+) -> None:
+    reader, metrics, topic = following
+    first, other, second = a_snapshot(1), a_snapshot(2, flow="login"), a_snapshot(3)
+    publish(kafka_broker, topic, first, other)
+    assert reader.current is EMPTY
+    assert reader.start(15.0)
+    served = reader.current
+    assert served.members == {"anomaly_hst/signup": first.hash, "anomaly_hst/login": other.hash}
+    assert reader.offsets == {"anomaly_hst/signup": {"0": 1}, "anomaly_hst/login": {"0": 2}}
+    value = metrics.registry.get_sample_value
+    label = {"kind": "anomaly_hst", "flow": "signup"}
+    assert value("tellwire_snapshot_timestamp_seconds", label) == first.created_at / 1000
+
+    tampered = msgspec.structs.replace(second, hash="0" * 64)
+    publish(kafka_broker, topic, a_snapshot(4, features_hash="another registry"), tampered)
+    producer = Producer(properties(kafka_broker))
+    producer.produce(topic, b"{", key=b"anomaly_hst/signup/latest", partition=0)
+    producer.produce(topic, None, key=b"anomaly_hst/signup/x", partition=0)
+    producer.flush(10)
+    until(lambda: value("tellwire_snapshots_rejected_total") == 5.0)
+    assert reader.current is served
+
+    publish(kafka_broker, topic, second)
+    until(lambda: reader.current is not served)
+    assert reader.current.members["anomaly_hst/signup"] == second.hash
+    assert reader.current.members["anomaly_hst/login"] == other.hash
+    assert served.members["anomaly_hst/signup"] == first.hash
+    assert reader.offsets["anomaly_hst/signup"] == {"0": 3}
+
+
+def test_an_empty_topic_is_caught_up_with_at_once_and_a_missing_broker_is_not(
+    following: tuple[SnapshotReader, Metrics, str],
+) -> None:
+    reader, _, _ = following
+    assert reader.start(15.0)
+    assert reader.current is EMPTY
+    lonely = SnapshotReader(NOWHERE, Metrics())
+    assert not lonely.start(0.2)
+    lonely.stop()
+
+
+def test_a_snapshot_has_two_keys_one_for_ever_and_one_for_the_latest() -> None:
+    snapshot = a_snapshot(1)
+    records = records_of(snapshot)
+    assert [record.key for record in records] == [
+        f"anomaly_hst/signup/{snapshot.hash}".encode(),
+        b"anomaly_hst/signup/latest",
+    ]
+    assert {record.value for record in records} == {encode(snapshot)}
+    assert {record.partition for record in records} == {0}
+    assert dict(records[0].headers or [])["ce_id"] == snapshot.hash.encode()
+
+
+def test_the_command_line_tells_makes_and_tells_again(
+    kafka_broker: KafkaBroker, specs: tuple[TopicSpec, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_diff, real_apply = topics.diff, topics.apply
+    monkeypatch.setattr(topics, "diff", lambda p, chosen=specs: real_diff(p, chosen))
+    monkeypatch.setattr(topics, "apply", lambda p, **more: real_apply(p, specs, **more))
+    monkeypatch.setenv("TELLWIRE_KAFKA__BOOTSTRAP_SERVERS", kafka_broker.bootstrap)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(command_line, ["topics", *arguments])
+        return done.exit_code, done.stdout
+
+    code, text = run("diff")
+    assert code == 1
+    assert text.splitlines() == [f"{s.name}: topic differs missing, wanted {s.partitions} partitions" for s in specs]
+    code, text = run("diff", "--json")
+    assert code == 1
+    assert json.loads(text) == [dataclasses.asdict(d) for d in real_diff(properties(kafka_broker), specs)]
+    code, text = run("apply", "--partitions", "2", "--json")
+    assert code == 0, text
+    assert [d["topic"] for d in json.loads(text)] == [s.name for s in specs]
+    assert run("diff") == (0, "all topics are as they should be\n")
+    assert json.loads(run("diff", "--json")[1]) == []
+    assert run("apply") == (0, "all topics are as they should be\n")
+    assert counts(kafka_broker, specs) == [2, 4, 4, 2, 2, 2, 1]
+
+
+def test_the_command_line_says_what_it_cannot_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [Difference("risk.events", "partitions", "2", "3 as capture.telemetry", fixable=False)]
+    monkeypatch.setattr(topics, "diff", lambda _: left)
+    monkeypatch.setattr(topics, "apply", lambda _, **__: [])
+    done = CliRunner().invoke(command_line, ["topics", "apply"])
+    assert done.exit_code == 1
+    assert "needs a drain and a person" in done.stderr
+    assert "risk.events: partitions differs 2, wanted 3 as capture.telemetry" in done.output

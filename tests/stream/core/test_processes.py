@@ -1,0 +1,314 @@
+"""What worker and learner are put together from: options, endpoints, agents, transport metrics, where learning begins."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter as Tally
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import faust
+import pytest
+from prometheus_client import generate_latest
+
+from features.registry import N_FEATURES, REGISTRY_HASH
+from models.snapshots import EMPTY
+from schemas.envelope import encode
+from schemas.served import ServedFeatures
+from stream import kafka_properties
+from stream.agents import Tasks, register
+from stream.app import make_app, serve, transport_options
+from stream.health import Health
+from stream.learner import Learner, _FromSnapshots
+from stream.metrics import STAGES, Metrics
+from stream.settings import KafkaSettings, Settings, SettingsError
+from stream.transport import (
+    Chunk,
+    Counters,
+    PartitionStats,
+    ProducerCounters,
+    StartAt,
+    StartRequest,
+    TransportOptions,
+    TransportStats,
+)
+from stream.transport_watch import FAMILIES, TransportWatch
+from tests.stream.core.doubles import chunk, record
+
+
+def made(**sections: dict[str, Any]) -> Settings:
+    return Settings(**cast("Any", sections))
+
+
+class TestOptions:
+    def test_every_setting_of_the_transport_arrives(self) -> None:
+        settings = made(
+            kafka={
+                "bootstrap_servers": "a:1,b:2",
+                "group_protocol": "cooperative",
+                "group_instance_id": "me",
+                "session_timeout_ms": 9_000,
+                "heartbeat_interval_ms": 700,
+                "fixed_topic_id": "mock",
+                "properties": {"client.id": "c"},
+                "consumer_properties": {"fetch.wait.max.ms": "9"},
+                "producer_properties": {"compression.type": "zstd"},
+            },
+            pipeline={
+                "target_chunk_ms": 7,
+                "max_chunk_bytes": 70_000,
+                "pending_records": 123,
+                "pending_bytes": 2_000_000,
+            },
+        )
+        options = transport_options(settings, "g", ("x", "y"))
+        assert "bootstrap.servers" not in options.common_properties
+        assert options.common_properties["client.id"] == "c"
+        assert options.consumer_properties == {"fetch.wait.max.ms": "9"}
+        assert options.producer_properties == {"compression.type": "zstd"}
+        assert (options.group_id, options.group_protocol, options.group_instance_id) == ("g", "cooperative", "me")
+        assert (options.session_timeout_s, options.heartbeat_interval_s) == (9.0, 0.7)
+        assert (options.target_loop_s, options.max_chunk_bytes, options.hold_records) == (0.007, 70_000, 123)
+        assert (options.pause_high_bytes, options.pause_low_bytes) == (2_000_000, 1_000_000)
+        assert options.topic_ids == {"x": "mock-x", "y": "mock-y"}
+
+    @pytest.mark.parametrize("protocol", ["classic", "cooperative", "consumer"])
+    @pytest.mark.parametrize("session_ms", [1_000, 4_000, 6_000, 300_000])
+    def test_every_session_timeout_that_is_allowed_works(self, protocol: str, session_ms: int) -> None:
+        kafka = {"group_protocol": protocol, "session_timeout_ms": session_ms, "heartbeat_interval_ms": 300}
+        options = transport_options(made(kafka=kafka), "g", ())
+        assert isinstance(options, TransportOptions)
+        assert options.drain_deadline_s < options.session_s
+        assert (options.session_timeout_s is None) == (protocol == "consumer")
+
+    def test_properties_of_the_clients(self) -> None:
+        kafka = KafkaSettings.model_validate(
+            {
+                "bootstrap_servers": "a:1",
+                "security_protocol": "SASL_SSL",
+                "sasl_mechanism": "PLAIN",
+                "sasl_username": "u",
+                "sasl_password": "p",
+                "ssl_ca_file": "/ca.pem",
+                "properties": {"log_level": "3", "client.id": "x"},
+                "consumer_properties": {"client.id": "consumer"},
+                "producer_properties": {"linger.ms": "1"},
+            }
+        )
+        common = {
+            "bootstrap.servers": "a:1",
+            "security.protocol": "SASL_SSL",
+            "sasl.mechanism": "PLAIN",
+            "sasl.username": "u",
+            "sasl.password": "p",
+            "ssl.ca.location": "/ca.pem",
+            "log_level": "3",
+            "client.id": "x",
+        }
+        assert kafka_properties.common(kafka) == common
+        assert kafka_properties.consumer(kafka) == common | {"client.id": "consumer"}
+        assert kafka_properties.producer(kafka) == common | {"partitioner": "murmur2_random", "linger.ms": "1"}
+
+
+def test_probes_are_served_or_not_and_a_taken_port_is_one_line() -> None:
+    health, metrics = Health(60, lambda: 0.0), Metrics()
+    assert serve(health, metrics, made(metrics={"enabled": False})) is None
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError, match=rf"TELLWIRE_METRICS__PORT.*127\.0\.0\.1:{port} can't be served"):
+            serve(health, metrics, made(metrics={"port": port}))
+    server = serve(health, metrics, made(metrics={"port": 0}))
+    assert server is not None
+    assert server.port > 0
+    server.close()
+
+
+def stats(**more: Any) -> TransportStats:
+    counters = Counters(records_received_total=7, bytes_total=99, commit_failures=Tally({"FENCED": 2}))
+    partition: dict[str, Any] = {
+        "epoch": 1,
+        "position": 5,
+        "committed": 4,
+        "pending_records": 0,
+        "pending_bytes": 0,
+        "is_in_flight": False,
+        "in_flight_age_s": None,
+        "is_paused": False,
+    }
+    known: dict[str, Any] = {
+        "counters": counters,
+        "partitions": {
+            ("t", 0): PartitionStats("t", 0, high=9, lag=4, last_progress_age_s=1.5, **partition),
+            ("t", 1): PartitionStats("t", 1, high=None, lag=None, last_progress_age_s=None, **partition),
+        },
+        "last_poll_age_s": None,
+        "is_trusted": True,
+        "pending_records": 11,
+        "pending_bytes": 12,
+        "producer": ProducerCounters(),
+        "producer_in_flight_records": 0,
+        "producer_in_flight_bytes": 0,
+    }
+    return TransportStats(**(known | more))
+
+
+class TestMetrics:
+    def test_nothing_of_the_transport_before_its_first_figures_then_every_family(self) -> None:
+        metrics, watch = Metrics(), TransportWatch()
+        metrics.registry.register(watch)
+        assert list(watch.collect()) == []
+        watch.stats = stats()
+        assert [family.name for family in watch.collect()] == [family.name for family in FAMILIES]
+        value = metrics.registry.get_sample_value
+        assert value("tellwire_records_received_total") == 7
+        assert value("tellwire_input_bytes_total") == 99
+        assert value("tellwire_commit_failures_total", {"error": "FENCED"}) == 2
+        assert value("tellwire_consumer_lag_records", {"topic": "t", "partition": "0"}) == 4
+        assert value("tellwire_consumer_lag_records", {"topic": "t", "partition": "1"}) is None
+        assert value("tellwire_partition_progress_age_seconds", {"topic": "t", "partition": "0"}) == 1.5
+        assert value("tellwire_partitions_assigned") == 2
+        assert value("tellwire_pending_records") == 11
+        assert value("tellwire_last_poll_age_seconds") is None
+        watch.stats = stats(last_poll_age_s=0.25)
+        assert value("tellwire_last_poll_age_seconds") == 0.25
+
+    def test_names_have_base_units_and_no_identifier_is_a_label(self) -> None:
+        metrics, watch = Metrics(), TransportWatch()
+        watch.stats = stats()
+        metrics.registry.register(watch)
+        for family in metrics.registry.collect():
+            assert family.name.startswith("tellwire_")
+            assert family.documentation.endswith(".")
+            assert not family.name.endswith(("_ms", "_kb", "_percent"))
+            for sample in family.samples:
+                assert not set(sample.labels) & {"session", "session_id", "account", "device", "ip", "tenant"}
+        assert b"tellwire_stage_seconds_bucket" in generate_latest(metrics.registry)
+
+    def test_each_stage_is_bound_once(self) -> None:
+        metrics = Metrics()
+        metrics.stage["decode"].observe(0.001)
+        value = metrics.registry.get_sample_value
+        assert [value("tellwire_stage_seconds_count", {"stage": stage}) for stage in STAGES] == [1, 0, 0, 0, 0, 0, 0]
+
+    def test_two_processes_in_one_do_not_share_figures(self) -> None:
+        one, other = Metrics(), Metrics()
+        one.chunks.inc()
+        assert other.registry.get_sample_value("tellwire_chunks_total") == 0
+
+
+async def test_chunks_are_worked_on_at_the_same_time_and_kept_until_they_end() -> None:
+    app: faust.App = make_app(KafkaSettings(bootstrap_servers="a:1, b:2"), "group")
+    assert [str(url) for url in app.conf.broker] == ["librdkafka://a:1", "librdkafka://b:2"]
+    tasks, started, go_on = Tasks(), list[Chunk](), asyncio.Event()
+
+    async def handle(one: Chunk) -> None:
+        started.append(one)
+        await go_on.wait()
+
+    register(app, "some.topic", handle, tasks)
+    (agent,) = app.agents.values()
+    assert [str(topic) for topic in agent.channel.topics] == ["some.topic"]
+    chunks = [chunk([record(b"")], partition=p)[0] for p in range(3)]
+
+    async def stream() -> AsyncIterator[Chunk]:
+        for one in chunks:
+            yield one
+
+    await agent.fun(stream())
+    await asyncio.sleep(0)
+    assert started == chunks
+    assert len(tasks) == 3
+    go_on.set()
+    await asyncio.sleep(0.01)
+    assert len(tasks) == 0
+
+
+def a_vector(session: str, flow: str = "signup") -> bytes:
+    return encode(
+        ServedFeatures(
+            evaluation_id="id:0:1",
+            session_id=session,
+            flow=flow,  # type: ignore[arg-type]
+            cell=[flow, "mouse", "web", "lt3s"],
+            features_hash=REGISTRY_HASH,
+            features=[0.5] * N_FEATURES,
+            raw={},
+            raw_max={},
+            overall=0.0,
+            flagged_by=[],
+            cohort="unlabelled",
+            sequence=1,
+            is_final=False,
+            ingested_at=1_700_000_000_000,
+            observed_s=2.0,
+            sampling_ratio=1.0,
+        )
+    )
+
+
+class _NoSnapshots:
+    """Stands in for the reader of snapshots."""
+
+    def __init__(self) -> None:
+        self.current = EMPTY
+        self.offsets: dict[str, dict[str, int]] = {}
+
+
+class TestLearner:
+    @pytest.fixture
+    def learner(self, monkeypatch: pytest.MonkeyPatch) -> Learner:
+        monkeypatch.setattr("stream.learner.check_topics", lambda *_: {"risk.features": 4, "models.snapshots": 1})
+        monkeypatch.setattr("stream.learner.SnapshotReader", lambda *_: _NoSnapshots())
+        found = Learner(made(kafka={"bootstrap_servers": "127.0.0.1:1"}))
+        found._resume(EMPTY)
+        return found
+
+    def counted(self, learner: Learner, name: str, **labels: str) -> float:
+        return learner.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    async def test_what_it_cannot_learn_is_counted_and_never_stops_it(self, learner: Learner) -> None:
+        values = [a_vector("s1"), b"{", None, a_vector("s1"), a_vector("s2", "login"), b'{"type":"x"}']
+        records = [record(value, the_offset=10 + i) for i, value in enumerate(values)]
+        one, ended = chunk(records, partition=2, topic="risk.features")
+        await learner._learn(one)
+        assert ended == ["done"]
+        assert self.counted(learner, "tellwire_learner_learnt_total", flow="signup") == 1
+        assert self.counted(learner, "tellwire_learner_learnt_total", flow="login") == 1
+        reasons = ("malformed_json", "empty", "same_evidence", "unknown_type")
+        assert [self.counted(learner, "tellwire_learner_skipped_total", reason=r) for r in reasons] == [1, 1, 1, 1]
+        assert learner._offsets == {2: 16}
+
+    async def test_what_a_flows_snapshot_holds_is_not_learnt_again(self, learner: Learner) -> None:
+        cast("_NoSnapshots", learner._snapshots).offsets = {
+            "anomaly_hst/signup": {"2": 12},
+            "calibration/signup": {"2": 12},
+        }
+        values = [a_vector(f"s{i}") for i in range(4)] + [a_vector("l", "login")]
+        one, _ = chunk([record(value, the_offset=10 + i) for i, value in enumerate(values)], partition=2)
+        await learner._learn(one)
+        assert self.counted(learner, "tellwire_learner_learnt_total", flow="signup") == 2
+        assert self.counted(learner, "tellwire_learner_learnt_total", flow="login") == 1
+
+    def test_a_partition_without_news_keeps_its_offset_in_the_next_snapshot(self, learner: Learner) -> None:
+        cast("_NoSnapshots", learner._snapshots).offsets = {"anomaly_hst/signup": {"0": 50, "1": 7}}
+        learner._offsets = {0: 60, 3: 5}
+        assert learner._offsets_of("signup") == {"0": 60, "1": 7, "3": 5}
+        assert learner._offsets_of("login") == {"0": 60, "3": 5}
+
+    async def test_reading_begins_where_some_flow_has_not_learnt(self, learner: Learner) -> None:
+        cast("_NoSnapshots", learner._snapshots).offsets = {
+            "anomaly_hst/signup": {"0": 50, "1": 7},
+            "anomaly_hst/login": {"0": 40},
+            "calibration/signup": {"0": 3},
+        }
+        hooks = _FromSnapshots(learner._learnt_to)
+
+        def asked(partition: int, low: int = 0, high: int = 100) -> StartRequest:
+            return StartRequest("risk.features", "id", partition, 99, low, high)
+
+        starts = await hooks.resolve_start([asked(0), asked(1, low=10), asked(2, low=5), asked(3)])
+        assert [starts["risk.features", p] for p in range(4)] == [StartAt(40), StartAt(10), StartAt(5), StartAt(0)]
+        assert (await hooks.resolve_start([asked(0, high=20)]))["risk.features", 0] == StartAt(20)
