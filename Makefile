@@ -44,7 +44,7 @@ contracts: $(VENV)/.dev ## Write AsyncAPI, JSON Schemas and reference pages anew
 	@$(BIN)/python -m schemas.contracts_cli render
 	@$(BIN)/python -m stream.reference_pages render
 
-bench: $(VENV)/.dev ## Throughput and latency beside naive Faust and the limits (needs Java 17 and Maven; a quarter of an hour)
+bench: $(VENV)/.dev ## Measure throughput and latency beside naive Faust and the limits (needs Java 17 and Maven)
 	@$(BIN)/python -m bench.run $(ARGS)
 
 kafka: $(VENV)/.dev ## Run a real Apache Kafka on a localhost port until Ctrl-C (needs Java 17 and Maven)

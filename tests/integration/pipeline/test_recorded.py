@@ -1,0 +1,101 @@
+"""Recorded sessions through the whole pipeline: the same scores as offline, and the documentation's own snippets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from models.dataset import read_recordings
+from models.engine import Engine
+from models.offline import OfflineScorer, parse_cuts
+from models.train_vectors import events_of
+from tests.integration.pipeline.harness import Pipeline
+from tests.support import require
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+DATA = Path(__file__).parents[4] / "shared" / "data"
+WANTED = {"sapimouse_gen": 6, "delbot": 25, "captcha2017": 25, "aalto_sample": 15, "mobikey": 3, "key_gen": 6}
+
+
+def test_one_partition_gives_the_offline_scores_bit_for_bit(pipeline: Pipeline) -> None:
+    require((DATA / "sessions.parquet").exists(), "the recorded sessions (../shared/data) are missing")
+    left = dict(WANTED)
+    chosen = []
+    for recording in read_recordings(DATA / "sessions.parquet"):
+        if left.get(recording.source, 0) > 0:
+            left[recording.source] -= 1
+            chosen.append(recording)
+    assert not any(left.values()), left
+    pipeline.create_topics(1)
+    worker = pipeline.start("worker")
+    worker.wait_ready()
+    # Side by side, as live sessions are: the first events of all, then the second ones, ...
+    sessions = [events_of(recording) for recording in chosen]
+    turns = range(max(len(events) for events in sessions))
+    count = pipeline.produce_events(events[turn] for turn in turns for events in sessions if turn < len(events))
+    pipeline.wait_answered(worker, count)
+    worker.stop()
+    assert pipeline.audit(expected_dead_letters=[]).ok
+
+    live = {event.session_id: event for event in pipeline.risk_events() if event.is_final}
+    scorer = OfflineScorer(Engine.load(), parse_cuts("end"))
+    offline = {row.session_id: row.assessment for rows in scorer.recordings(chosen) for row in rows}
+    assert live.keys() == offline.keys()
+    for session_id, event in live.items():
+        found = offline[session_id]
+        assert found is not None
+        assert event.scores == found.scores
+        assert event.decision.action == found.decision.action
+        assert event.coverage == found.coverage
+
+
+def test_the_documentations_python_snippets_run_as_they_stand(pipeline: Pipeline, tmp_path: Path) -> None:
+    worker = pipeline.start("worker")
+    worker.wait_ready()
+    for page in ("README.md", "docs/how-to/emit-telemetry.md"):
+        snippet = Path(page).read_text().split("```python\n")[1].split("```")[0]
+        program = tmp_path / "emit.py"
+        program.write_text(f"BOOTSTRAP = {pipeline.broker.bootstrap!r}\n{snippet}")
+        subprocess.run([sys.executable, str(program)], check=True, timeout=60)
+    # The two pages send the same session, so the second record is the producer's own repeat.
+    pipeline.wait_answered(worker, 1)
+    worker.wait(lambda: worker.metric("tellwire_filtered_total") == 1, 30, "dropping the repeat")
+
+    snippet = Path("docs/how-to/consume-risk-events.md").read_text().split("```python\n")[1].split("```")[0]
+    program = tmp_path / "consume.py"
+    program.write_text(f"BOOTSTRAP = {pipeline.broker.bootstrap!r}\n{snippet}")
+    with subprocess.Popen([sys.executable, "-u", str(program)], stdout=subprocess.PIPE, text=True) as consumer:
+        assert consumer.stdout is not None
+        first = consumer.stdout.readline()
+        consumer.kill()
+    assert first.startswith("session-1 allow ")
+    worker.stop()
+
+
+def test_the_shortest_consumer_of_the_readme_acts_once() -> None:
+    """The README's fragment, given a repeat and an event of another topic."""
+    fragment = Path("README.md").read_text().split("```python\n")[2].split("```")[0]
+    acted: list[str] = []
+    names: dict[str, object] = {"json": json, "last_seen": {}, "act": lambda session, *_: acted.append(session)}
+
+    class Message:
+        def __init__(self, session: str, topic_id: str, offset: int) -> None:
+            self.body = {
+                "session_id": session,
+                "source": {"topic_id": topic_id, "partition": 0, "offset": offset},
+                "decision": {"action": "allow"},
+                "reasons": [],
+            }
+
+        def value(self) -> str:
+            return json.dumps(self.body)
+
+    for session, topic_id, offset in (("a", "x", 0), ("b", "x", 1), ("a", "x", 0), ("c", "y", 0), ("b", "x", 1)):
+        exec(textwrap.dedent(fragment), {**names, "message": Message(session, topic_id, offset)})
+    assert acted == ["a", "b", "c"]
