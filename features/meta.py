@@ -143,8 +143,9 @@ class Meta(msgspec.Struct, array_like=True):
                 # The latest address counts; a change means new links.
                 self.ip_changes += self.ip_ref is not None
                 self.ip_ref = network.ip_ref
-            if network.ip_country is not None:
+            if network.ip_country is not None and network.ip_country != self.ip_country:
                 self.ip_country = network.ip_country
+                self.link_bucket_ms = 0
         if velocity.refs_of(self) != refs:
             self.link_bucket_ms = 0
         self.collector = event.collector.name

@@ -47,10 +47,11 @@ MOST_END_TO_END = 600
 
 @dataclass(frozen=True, slots=True)
 class EvaluateSettings:
-    """quick: a sixth of the data and few rounds, to show that it works."""
+    """quick: a sixth of the data and few rounds, to show that it works; key_seeds: draws of each kind of typing bot."""
 
     quick: bool = False
     train: TrainSettings = field(default_factory=TrainSettings)
+    key_seeds: int = SEEDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,9 @@ def evaluate(
     unseen, unseen_plain = unseen_pointer(data, truths, table, plain, train)
     tell("keystrokes")
     engine = Engine.load()
-    keys, key_people = keystrokes(data, truths, engine, 4 if settings.quick else SEEDS, 60 if settings.quick else 300)
+    keys, key_people = keystrokes(
+        data, truths, engine, 4 if settings.quick else settings.key_seeds, 60 if settings.quick else 300
+    )
     tell("the shipped engine, end to end")
     end = list(end_to_end(data, truths, engine, 60 if settings.quick else MOST_END_TO_END))
     recorded = table.origin == "recorded"

@@ -45,7 +45,7 @@ def _roc(result: Result, plt: Any) -> Any:
         axis.set_title(f"{title}: family left out, after 5 s")
         axis.set_xlabel("share of people above the threshold (log)")
     axes[0].set_ylabel("share of the family's bots found")
-    axes[1].legend(fontsize=8, loc="upper left")
+    _legend(axes[1], "upper left")
     return figure
 
 
@@ -62,7 +62,7 @@ def _det(result: Result, plt: Any) -> Any:
     axis.set_xlabel("people above the threshold")
     axis.set_ylabel("bots missed")
     axis.set_title("DET, family left out, after 5 s")
-    axis.legend(fontsize=8)
+    _legend(axis, "best")
     return figure
 
 
@@ -103,7 +103,7 @@ def _time(result: Result, plt: Any) -> Any:
         axis.set_title(f"{title}: AUC of a left-out family")
         axis.set_xlabel("observed time")
         axis.set_ylim(0.0, 1.02)
-    axes[0].legend(fontsize=8, loc="lower right")
+    _legend(axes[0], "lower right")
     return figure
 
 
@@ -129,7 +129,7 @@ def _sources(result: Result, plt: Any) -> Any:
     axis.set_xticks(np.arange(len(sources)), sources)
     axis.set_ylabel("people at or above 0.95")
     axis.set_title("people of a source left out (dotted: the stated 5 %)")
-    axis.legend(fontsize=8)
+    _legend(axis, "best")
     return figure
 
 
@@ -150,9 +150,13 @@ def _keys(result: Result, plt: Any) -> Any:
     axis.set_xlabel("keys seen")
     axis.set_ylabel("AUC, worst source and seed")
     axis.set_title("typing with random delays against people")
-    if kinds:
-        axis.legend(fontsize=8, loc="lower right")
+    _legend(axis, "lower right")
     return figure
+
+
+def _legend(axis: Any, place: str) -> None:
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=8, loc=place)
 
 
 def _short(family: str) -> str:

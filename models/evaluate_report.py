@@ -68,13 +68,17 @@ def _over_time(summary: Summary) -> str:
     return table(head, [[name, *(means(results, cut) for cut in CUT_NAMES)] for name, results in named])
 
 
+def _number(value: float) -> str:
+    return "n=0" if np.isnan(value) else f"{value:.2f}"
+
+
 def _sources(results: Sequence[SourceResult], plain: Sequence[SourceResult]) -> str:
     rows = []
     for one in results:
         if one.cut not in {"2", "5", "end"}:
             continue
         other = next(p for p in plain if p.source == one.source and p.cut == one.cut)
-        bots = ", ".join(f"{family.removeprefix('delbot_')} {area.value:.2f}" for family, area in one.bots.items())
+        bots = ", ".join(f"{family.removeprefix('delbot_')} {_number(area.value)}" for family, area in one.bots.items())
         flagged = [one.flagged[bar].text() if bar in one.flagged else "-" for bar in ("0.95", "0.98")]
         rows.append(
             [f"`{one.source}`", one.cut, f"{one.people} ({one.windows})", str(one.calibrated_on), *flagged, bots or "none recorded",

@@ -50,7 +50,7 @@ class LiveModels:
         self.current: SnapshotSet = EMPTY
 
     def learn(self, finished: Finished) -> None:
-        """Learn one finished session, and refresh what is served when it is due: each twentieth more sessions."""
+        """Learn one finished session, and refresh what is served when it is due: each 50 to 100 sessions of a flow."""
         flow = self._flows.get(finished.flow)
         if flow is None:
             prior = self._engine.anomaly_of(finished.flow)
@@ -89,7 +89,8 @@ class _Flow:
         self._learnt += 1
         if self._learnt < self._next:
             return False
-        self._next = self._learnt + max(MIN_PEOPLE, self._learnt // 20)
+        # Often enough that a new source is soon ranked among its own people; not so often that refreshing is the work.
+        self._next = self._learnt + min(max(MIN_PEOPLE, self._learnt // 20), 2 * MIN_PEOPLE)
         return True
 
     def refresh(self) -> tuple[FlatHST | None, CalibrationTable]:

@@ -184,6 +184,7 @@ REASONS: Final[Mapping[DeadLetterReason, str]] = {
     DeadLetterReason.UNKNOWN_TYPE: "`type` is missing, or is no message or version that the topic takes.",
     DeadLetterReason.SCHEMA: "A field is missing, has the wrong type or is out of bounds, or columns differ in length.",
     DeadLetterReason.KEY_MISMATCH: "The record has a key, and it is not the UTF-8 of `session_id`.",
+    DeadLetterReason.TENANT_MISMATCH: "The session's state belongs to another `tenant`.",
     DeadLetterReason.SEQUENCE_TOO_OLD: "`sequence` is too far behind the session's highest to tell a repeat.",
     DeadLetterReason.PROCESSING_ERROR: "Processing this record failed, by itself and repeatedly.",
     DeadLetterReason.CRASHES_PROCESS: "Processing this record ended the process, repeatedly.",
@@ -210,6 +211,8 @@ HEADERS: Final[Mapping[str, str]] = {
     DeadLetterHeader.TIME: "Append time of the input, epoch ms, decimal.",
     DeadLetterHeader.ATTEMPTS: "How often it was tried, decimal.",
     DeadLetterHeader.APP_VERSION: "Version of tellwire that gave it up.",
+    DeadLetterHeader.TRUNCATED: "Size of the whole value, bytes, where it was too large to be kept whole; else absent.",
+    DeadLetterHeader.SHA256: "SHA-256 of the whole value, hex; with `dlq_truncated` only.",
 }
 
 

@@ -18,6 +18,8 @@ from schemas.telemetry import Telemetry
 DAY_MS: Final = 86_400_000
 MAX_RECORD_BYTES: Final = 1_048_576
 """Largest record on any topic, bytes."""
+MAX_OUTPUT_BYTES: Final = 8 * MAX_RECORD_BYTES
+"""Largest record that is ever published (a snapshot), bytes."""
 MAX_TELEMETRY_BYTES: Final = 262_144
 """Largest telemetry or signal record, bytes; a larger one is a dead letter."""
 
@@ -142,6 +144,8 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
             "dlq_time",
             "dlq_attempts",
             "dlq_app_version",
+            "dlq_truncated",
+            "dlq_sha256",
         ),
     ),
     TopicSpec(
@@ -171,7 +175,7 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
         config={
             "cleanup.policy": "compact",
             "delete.retention.ms": str(7 * DAY_MS),
-            "max.message.bytes": str(8 * MAX_RECORD_BYTES),
+            "max.message.bytes": str(MAX_OUTPUT_BYTES),
         },
         headers=CLOUD_EVENT_HEADERS,
     ),

@@ -4,8 +4,11 @@ Everything that can be wrong is found before the group is joined, and told in on
 """
 
 import asyncio
+import atexit
 import gc
 import logging
+import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -23,6 +26,7 @@ from stream.evaluation import FEATURES_TOPIC, RISK_TOPIC, Evaluator
 from stream.health import Health, HealthServer
 from stream.metrics import Metrics
 from stream.ownership import Ownership
+from stream.partition import OwnedPartition
 from stream.pipeline import LineStopped, Pipeline
 from stream.refs import RefHasher
 from stream.sampling import FeatureSampler
@@ -31,9 +35,10 @@ from stream.snapshots import SNAPSHOTS_TOPIC, SnapshotReader
 from stream.state import ConnectionOptions, RedisStore, StateStore, WatermarkConflict
 from stream.transport import (
     Chunk,
+    PartitionKey,
     ProduceError,
-    StartRequest,
     Transport,
+    TransportFatalError,
     TransportOptions,
     configure,
     faust_settings,
@@ -74,6 +79,8 @@ class Worker:
             metrics=self.metrics,
             now_ms=_now_ms,
             assigned=self._assigned,
+            dropped=self._dropped,
+            fail=self._fail,
         )
         self.app = make_app(settings.kafka, settings.kafka.group)
         self.transport: Transport = configure(
@@ -94,14 +101,13 @@ class Worker:
             publish=publish,
             refs=self._refs,
             metrics=self.metrics,
-            progressed=self.health.progressed,
             session_ttl_ms=settings.redis.session_ttl_s * 1000,
             counters_refresh_ms=settings.pipeline.counters_refresh_ms,
             cached_sessions=lambda: settings.pipeline.cached_sessions // max(1, len(self.ownership.owned)),
         )
         self._door = Door(TELEMETRY_TOPIC, publish, self.metrics)
         register(self.app, TELEMETRY_TOPIC, self._score, self._tasks)
-        register(self.app, SIGNALS_TOPIC, self._door.process, self._tasks)
+        register(self.app, SIGNALS_TOPIC, self._forward, self._tasks)
         self._watch = TransportWatch()
         self.metrics.registry.register(self._watch)
         self.app.timer(1.0)(self._tick)
@@ -134,21 +140,77 @@ class Worker:
     async def _score(self, chunk: Chunk) -> None:
         """Process a chunk of telemetry; what may go wrong is decided here, per partition."""
         owned = self.ownership.owned.get(chunk.partition)
-        if owned is None:
+        if owned is None or not chunk.is_current():
+            # An earlier ownership's: it must not touch what this one holds.
             chunk.abandon("not owned")
             return
         try:
             await self._pipeline.process(owned, chunk)
         except WatermarkConflict as conflict:
-            log.warning("%s; going on from there", conflict)
-            request = StartRequest(chunk.topic, chunk.topic_id, chunk.partition, chunk.finished, 0, chunk.next_offset)
-            start = await self.ownership.resume(owned, conflict.found, request)
-            self.transport.rewind(chunk.topic, chunk.partition, start)
-        except (LineStopped, ProduceError) as error:
-            log.critical("the partition stands still: %s", error, extra={"partition": chunk.partition})
-            self.transport.pause_partition(chunk.topic, chunk.partition)
-        except Exception:
-            log.exception("a chunk could not be processed; it is read again", extra={"partition": chunk.partition})
+            await self._go_on_from_store(owned, chunk, conflict)
+        except LineStopped as stopped:
+            self._stand_still(chunk, "dead_letters", stopped)
+        except ProduceError as error:
+            self._not_delivered(chunk, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the partition's next chunk must have its chance
+            told = {"partition": chunk.partition, "error_type": type(error).__name__, "frames": logs.frames(error)}
+            log.error("a chunk could not be processed; it is read again", extra=told)
+
+    async def _forward(self, chunk: Chunk) -> None:
+        """Forward a chunk of the door's signals."""
+        try:
+            await self._door.process(chunk)
+        except ProduceError as error:
+            self._not_delivered(chunk, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the partition's next chunk must have its chance
+            told = {"partition": chunk.partition, "error_type": type(error).__name__, "frames": logs.frames(error)}
+            log.error("signals could not be forwarded; they are read again", extra=told)
+            chunk.abandon("error")
+
+    async def _go_on_from_store(self, owned: OwnedPartition, chunk: Chunk, conflict: WatermarkConflict) -> None:
+        """The store holds another watermark: rewind first, then give up the chunk: nothing starts in between."""
+        log.warning("%s; going on from there", conflict)
+        try:
+            while chunk.is_current():
+                try:
+                    start = await self.ownership.resume(owned, conflict.found, chunk.finished)
+                except topics.BrokerError as error:
+                    log.warning("where to go on from is not known yet: %s", error)
+                    await asyncio.sleep(1.0)
+                    continue
+                self.transport.rewind(chunk.topic, chunk.partition, start)
+                return
+        except TransportFatalError as error:
+            self._fail(error)
+        finally:
+            chunk.abandon("watermark conflict")
+
+    def _not_delivered(self, chunk: Chunk, error: ProduceError) -> None:
+        """Read again what may be delivered later; stand still for what never will be."""
+        if all(failed.retriable for failed in error.failures):
+            log.error(
+                "not delivered, read again: %s", error, extra={"topic": chunk.topic, "partition": chunk.partition}
+            )
+            return
+        self._stand_still(chunk, "not_delivered", error)
+
+    def _stand_still(self, chunk: Chunk, reason: str, error: Exception) -> None:
+        """Stop one partition, loudly, until it is given up or the worker starts again."""
+        told = {"topic": chunk.topic, "partition": chunk.partition, "offset": chunk.first_offset, "reason": reason}
+        log.critical("the partition stands still: %s", error, extra=told)
+        self.transport.pause_partition(chunk.topic, chunk.partition)
+        self.health.stop(f"{chunk.topic}[{chunk.partition}]", reason)
+        self.metrics.partition_stopped.labels(chunk.topic, str(chunk.partition)).set(1)
+
+    def _fail(self, error: TransportFatalError) -> None:
+        """End the process with one clear line."""
+        self.transport.fail(error)
+
+    def _dropped(self, partitions: Sequence[PartitionKey]) -> None:
+        """Partitions were given up: their next owner decides for itself."""
+        for topic, number in partitions:
+            self.health.resume(f"{topic}[{number}]")
+            self.metrics.partition_stopped.remove(topic, str(number))
 
     def _assigned(self) -> None:
         self.health.ready()
@@ -157,9 +219,11 @@ class Worker:
     async def _tick(self) -> None:
         stats = self.transport.stats()
         self._watch.stats = stats
-        if stats.counters.assigns_total:
+        if stats.counters.assigns_total and not stats.partitions and not self.ownership.resolving:
+            # More workers than partitions: this one is ready to take over.
             self._assigned()
-        self.health.observe(stats.lag, broker_reachable=stats.is_trusted)
+        places = {f"{t}[{p}]": (one.position, one.lag or 0) for (t, p), one in stats.partitions.items()}
+        self.health.observe_partitions(places, broker_reachable=stats.is_trusted)
 
     async def _draining(self, *_: object, **__: object) -> None:
         self.health.draining()
@@ -188,9 +252,15 @@ def make_store(redis: RedisSettings, state_version: str) -> RedisStore:
 
 
 def make_app(kafka: KafkaSettings, group: str) -> faust.App:
-    """Return a Faust app on the librdkafka transport."""
+    """Return a Faust app on the librdkafka transport. Its folders, which stay empty, go with the process."""
     brokers = ";".join(part.strip() for part in kafka.bootstrap_servers.split(","))
-    return faust.App(group, broker=f"librdkafka://{brokers}", **faust_settings())
+    try:
+        folder = tempfile.mkdtemp(prefix="tellwire-")
+    except OSError as error:
+        msg = f"no temporary folder can be made ({error.strerror}): set the variable TMPDIR to one that can be written"
+        raise SettingsError(msg) from None
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return faust.App(group, broker=f"librdkafka://{brokers}", datadir=folder, **faust_settings())
 
 
 def transport_options(settings: Settings, group: str, consumed: Iterable[str]) -> TransportOptions:
@@ -203,7 +273,7 @@ def transport_options(settings: Settings, group: str, consumed: Iterable[str]) -
     return TransportOptions(
         common_properties=common,
         consumer_properties=kafka.consumer_properties,
-        producer_properties=kafka.producer_properties,
+        producer_properties=kafka_properties.producer_only(kafka),
         group_id=group,
         group_protocol=kafka.group_protocol,
         group_instance_id=kafka.group_instance_id,
@@ -245,7 +315,8 @@ def quiet_garbage_collector() -> None:
 
 
 def check_topics(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, int]:
-    """Return the partition counts of these topics. Raises BrokerError when one is missing."""
+    """Return these topics' partition counts. Raises BrokerError when one is missing, SettingsError for a property."""
+    kafka_properties.check(kafka)
     counts = topics.partition_counts(kafka_properties.common(kafka), names)
     missing = [name for name in names if name not in counts]
     if missing:

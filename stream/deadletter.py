@@ -2,13 +2,16 @@
 
 from collections import deque
 from collections.abc import Sequence
+from hashlib import sha256
 
 from schemas.deadletter import DeadLetterHeader as Header
 from schemas.envelope import Rejected
+from schemas.topics import MAX_RECORD_BYTES
 from stream import __version__
 from stream.transport import OutRecord
 
 DEADLETTER_TOPIC = "risk.deadletter"
+TRUNCATED_BYTES = 65_536
 _VERSION = __version__.encode()
 
 
@@ -43,6 +46,11 @@ def dead_letter(
         (Header.ATTEMPTS, str(attempts).encode()),
         (Header.APP_VERSION, _VERSION),
     ]
+    if value is not None and len(value) > MAX_RECORD_BYTES:
+        # Where an input topic takes more than the table says: a part and a hash, rather than a line that stands still.
+        ours.append((Header.TRUNCATED, str(len(value)).encode()))
+        ours.append((Header.SHA256, sha256(value).hexdigest().encode()))
+        value = value[:TRUNCATED_BYTES]
     kept = [(name, content) for name, content in headers if not name.startswith("dlq_")]
     return OutRecord(topic=DEADLETTER_TOPIC, partition=partition, key=key, value=value, headers=kept + ours)
 

@@ -4,7 +4,6 @@ Forwarding is idempotent by the signal's id: a session remembers which it has se
 twice (a crash between forward and commit) counts once.
 """
 
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from schemas.envelope import Rejected, decode_signal
@@ -12,8 +11,6 @@ from stream.deadletter import dead_letter
 from stream.metrics import Metrics
 from stream.records import append_ms_of, headers_of, offset_of
 from stream.transport import Chunk, OutRecord, ProduceError
-
-log = logging.getLogger(__name__)
 
 
 class Door:
@@ -27,7 +24,10 @@ class Door:
         self._metrics = metrics
 
     async def process(self, chunk: Chunk) -> None:
-        """Forward what is valid with its bytes and headers untouched; the rest becomes dead letters."""
+        """Forward what is valid with its bytes and headers untouched; the rest becomes dead letters.
+
+        Raises ProduceError, with the chunk abandoned, when not all could be delivered.
+        """
         out: list[OutRecord] = []
         rejected_as: list[str] = []
         for record in chunk.records:
@@ -57,10 +57,10 @@ class Door:
             return
         try:
             await self._publish(out)
-        except ProduceError as error:
-            log.error("signals could not be forwarded: %s", error)
+        except ProduceError:
+            # What was delivered is forwarded again; a session counts a signal once.
             chunk.abandon("not delivered")
-            return
+            raise
         chunk.done()
         self._metrics.signals_forwarded.inc(len(out) - len(rejected_as))
         for reason in rejected_as:

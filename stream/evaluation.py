@@ -110,6 +110,10 @@ class Evaluator:
         """Drop a producer's own repeat; refuse what is too old to tell. Marks what is new."""
         _, meta = owned.sessions.get(item.event.session_id)
         event = item.event
+        if meta.tenant and event.tenant != meta.tenant:
+            detail = "the session belongs to another tenant; session ids must be unique over all tenants"
+            batch.rejected.append((item.record, Rejected(DeadLetterReason.TENANT_MISMATCH, "$.tenant", detail)))
+            return False
         if isinstance(event, Signal):
             if event.event_id in meta.recent_signals:
                 batch.filtered += 1

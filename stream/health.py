@@ -5,7 +5,7 @@ stall of ours, so an outage does not restart workers in a storm.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -20,6 +20,8 @@ class Phase(StrEnum):
     STARTING = "starting"
     READY = "ready"
     STALLED = "stalled"
+    STOPPED = "stopped"
+    """A partition stands still on purpose: a restart would not help, a person must look."""
     DRAINING = "draining"
 
 
@@ -33,6 +35,8 @@ class Health:
         self._progress_at = clock()
         self._waiting = 0
         self._broker_reachable = True
+        self._places: dict[str, tuple[int, float]] = {}
+        self._stopped: dict[str, str] = {}
 
     def ready(self) -> None:
         """Start-up is over: joined, state store reachable, models loaded."""
@@ -55,12 +59,38 @@ class Health:
         if waiting_records == 0 or not broker_reachable:
             self._progress_at = self._clock()
 
+    def observe_partitions(self, partitions: Mapping[str, tuple[int, int]], *, broker_reachable: bool) -> None:
+        """Tell of each owned partition where it is and how many records wait: the slowest decides what progress is.
+
+        A partition that was stopped on purpose does not count: `stopped` tells of it.
+        """
+        now = self._clock()
+        places: dict[str, tuple[int, float]] = {}
+        for name, (position, waiting) in partitions.items():
+            held = self._places.get(name)
+            moved = held is None or held[0] != position or waiting == 0 or name in self._stopped
+            places[name] = (position, now if moved or held is None else held[1])
+        self._places = places
+        self.observe(sum(waiting for _, waiting in partitions.values()), broker_reachable=broker_reachable)
+        if broker_reachable:
+            self._progress_at = min((since for _, since in places.values()), default=now)
+
+    def stop(self, partition: str, reason: str) -> None:
+        """A partition stands still on purpose."""
+        self._stopped[partition] = reason
+
+    def resume(self, partition: str) -> None:
+        """A partition was given up, or goes on."""
+        self._stopped.pop(partition, None)
+
     @property
     def phase(self) -> Phase:
         """Current phase; a ready process that stopped progressing is stalled."""
-        if self._phase is Phase.READY and self.since_progress_s > self._stall_s and self._waiting > 0:
+        if self._phase is not Phase.READY:
+            return self._phase
+        if self.since_progress_s > self._stall_s and self._waiting > 0:
             return Phase.STALLED
-        return self._phase
+        return Phase.STOPPED if self._stopped else Phase.READY
 
     @property
     def since_progress_s(self) -> float:
@@ -74,6 +104,7 @@ class Health:
             "since_progress_s": round(self.since_progress_s, 3),
             "waiting_records": self._waiting,
             "broker_reachable": self._broker_reachable,
+            "stopped": dict(self._stopped),
         }
 
 

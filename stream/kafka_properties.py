@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from stream.settings import KafkaSettings
+from confluent_kafka import Consumer, KafkaException, Producer
+
+from schemas.topics import MAX_OUTPUT_BYTES
+from stream.settings import KafkaSettings, SettingsError, variable_of
 
 
 def common(settings: KafkaSettings) -> dict[str, Any]:
@@ -33,4 +36,22 @@ def consumer(settings: KafkaSettings) -> dict[str, Any]:
 
 def producer(settings: KafkaSettings) -> dict[str, Any]:
     """Return the properties of producers; the partitioner is the one that Java's clients use."""
-    return common(settings) | {"partitioner": "murmur2_random"} | settings.producer_properties
+    return common(settings) | {"partitioner": "murmur2_random"} | producer_only(settings)
+
+
+def producer_only(settings: KafkaSettings) -> dict[str, Any]:
+    """Return what a producer needs beside the common properties."""
+    # The library's own limit of 1 000 000 bytes is below what the input topic takes, and what a dead letter needs.
+    return {"message.max.bytes": MAX_OUTPUT_BYTES} | settings.producer_properties
+
+
+def check(settings: KafkaSettings) -> None:
+    """Raise SettingsError with one line where librdkafka refuses a property; connects to nobody for it."""
+    name = "consumer_properties"
+    try:
+        Consumer(consumer(settings) | {"group.id": "none"}).close()
+        name = "producer_properties"
+        Producer(producer(settings))
+    except KafkaException as error:
+        refused = " ".join(error.args[0].str().split())
+        raise SettingsError(f"kafka.{name} ({variable_of('kafka', name)}): {refused}") from None

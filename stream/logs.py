@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 import time
+from traceback import extract_tb
 from typing import Final
 
 import orjson
@@ -15,6 +16,8 @@ import orjson
 from stream.settings import LogSettings
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_OWN: Final = frozenset({"time", "level", "logger", "error"})
+"""Names of the line's own fields; an extra of that name stands beside it."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -28,7 +31,9 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        line.update({k: v for k, v in vars(record).items() if k not in _STANDARD})
+        for name, value in vars(record).items():
+            if name not in _STANDARD:
+                line[f"extra_{name}" if name in _OWN else name] = value
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         try:
@@ -60,3 +65,10 @@ def configure(settings: LogSettings) -> None:
     for name in ("faust", "mode", "aiokafka", "stream.transport"):
         # Their banners and service trees are noise at info; their warnings are not.
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def frames(error: BaseException) -> list[str]:
+    """Return where an error came from, innermost last, without its text: that may hold what may not be logged."""
+    return [
+        f"{frame.filename.rsplit('/', 2)[-1]}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)
+    ]

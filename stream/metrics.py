@@ -84,6 +84,12 @@ class Metrics:
         self.degraded_events = Counter(
             "tellwire_degraded_events_total", "Risk events scored without a dependency.", ["dependency"], registry=r
         )
+        self.partition_stopped = Gauge(
+            "tellwire_partition_stopped",
+            "1 while a partition stands still on purpose, and a person must look.",
+            ["topic", "partition"],
+            registry=r,
+        )
         self.gap_records = Counter(
             "tellwire_gap_records_total", "Input offsets that could not be read.", ["reason"], registry=r
         )

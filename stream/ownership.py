@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from features.velocity import WINDOWS_MS
 from stream import tail
 from stream.deadletter import DeadLetterLimit
 from stream.metrics import Metrics
@@ -36,10 +37,14 @@ class Ownership(TransportHooks):
         metrics: Metrics,
         now_ms: Callable[[], int],
         assigned: Callable[[], None],
+        dropped: Callable[[Sequence[PartitionKey]], None] = lambda _: None,
+        fail: Callable[[TransportFatalError], None] = lambda _: None,
     ) -> None:
         super().__init__(start_at="earliest")
         self.owned: dict[int, OwnedPartition] = {}
         """Owned partitions of the scored topic, by number."""
+        self.resolving = False
+        """Partitions were assigned and can't start yet: the store or the broker does not answer."""
         self._scored_topic = scored_topic
         self._events_topic = events_topic
         self._store = store
@@ -49,6 +54,8 @@ class Ownership(TransportHooks):
         self._metrics = metrics
         self._now_ms = now_ms
         self._assigned = assigned
+        self._dropped = dropped
+        self._fail = fail
 
     async def resolve_start(self, requests: Sequence[StartRequest]) -> Mapping[PartitionKey, StartAt]:
         """Decide by watermark; other topics start where they were committed."""
@@ -56,6 +63,7 @@ class Ownership(TransportHooks):
         starts = dict(await super().resolve_start([r for r in requests if r.topic != self._scored_topic]))
         if not scored:
             return starts
+        self.resolving = True
         numbers = [request.partition for request in scored]
         watermarks = await self._store.watermarks(self._scored_topic, numbers)
         published = await asyncio.to_thread(
@@ -75,14 +83,21 @@ class Ownership(TransportHooks):
                 limit=self._new_limit(),
             )
             starts[request.topic, request.partition] = StartAt(start)
+        self.resolving = False
         return starts
 
-    async def resume(self, owned: OwnedPartition, found: Watermark | None, request: StartRequest) -> int:
-        """After a refused write: adopt the stored watermark; return the offset to go on from."""
+    async def resume(self, owned: OwnedPartition, found: Watermark | None, finished: int | None) -> int:
+        """The store holds another watermark: adopt it; return the offset to go on from.
+
+        `finished` is the offset below which everything was published in this assignment or before. Nothing changes
+        unless the answer is known: raises BrokerError, and TransportFatalError where the topic was made anew.
+        """
+        low = await asyncio.to_thread(tail.first_offset, self._properties, owned.topic, owned.number)
+        request = StartRequest(owned.topic, owned.topic_id, owned.number, finished, low, low)
         self._refuse_recreated(request, found)
+        start, publish_from = await self._start(request, found)
         owned.forget()
-        owned.watermark = found
-        start, owned.publish_from = await self._start(request, found)
+        owned.watermark, owned.publish_from = found, publish_from
         return start
 
     async def on_assigned(self, partitions: Sequence[PartitionKey]) -> None:
@@ -113,6 +128,14 @@ class Ownership(TransportHooks):
                 "reason": gap.reason,
             },
         )
+        if gap.topic == self._scored_topic and gap.reason == "truncated":
+            # The log ends before what was scored already: offsets will mean other records from now on.
+            msg = (
+                f"{gap.topic}[{gap.partition}]: the log was cut off at offset {gap.lost_from}, and later offsets were "
+                "scored; they will be given to other records. Use a new redis.key_prefix, or delete the old state, and "
+                "start again"
+            )
+            self._fail(TransportFatalError(msg))
 
     async def on_fatal(self, error: TransportFatalError) -> None:
         """Say why the process ends."""
@@ -126,7 +149,8 @@ class Ownership(TransportHooks):
             return start, max(start, committed if committed is not None else 0)
         if committed is None:
             return request.low, request.low
-        since_ms = self._now_ms() - self._session_ttl_ms
+        # Sessions live as long as their TTL, counters as long as their longest window.
+        since_ms = self._now_ms() - max(self._session_ttl_ms, *WINDOWS_MS.values())
         found = await asyncio.to_thread(tail.offset_at, self._properties, request.topic, request.partition, since_ms)
         start = max(request.low, min(committed, found if found is not None else committed))
         if start < committed:
@@ -146,6 +170,7 @@ class Ownership(TransportHooks):
             raise TransportFatalError(msg)
 
     def _drop(self, partitions: Sequence[PartitionKey]) -> None:
+        self._dropped(partitions)
         for topic, number in partitions:
             if topic == self._scored_topic:
                 self.owned.pop(number, None)

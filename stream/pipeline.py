@@ -22,12 +22,22 @@ from schemas.telemetry import Telemetry
 from stream.counters import AnsweredReads, ChunkCounters, CounterPlan
 from stream.deadletter import dead_letter
 from stream.evaluation import Evaluated, Evaluator, Item, outgoing
+from stream.logs import frames
 from stream.metrics import Metrics, Stage
 from stream.partition import OwnedPartition
 from stream.records import append_ms_of, headers_of, offset_of
 from stream.refs import RefHasher
-from stream.state import CounterRead, StateStore, StoreFull, StoreUnavailable, Watermark, WatermarkConflict
-from stream.transport import Chunk, OutRecord, ProduceError
+from stream.state import (
+    CounterRead,
+    StateStore,
+    StoreError,
+    StoreFull,
+    StoreMisconfigured,
+    StoreUnavailable,
+    Watermark,
+    WatermarkConflict,
+)
+from stream.transport import Chunk, OutRecord, TransportError
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +73,6 @@ class Pipeline:
         publish: Callable[[Sequence[OutRecord]], Awaitable[None]],
         refs: RefHasher,
         metrics: Metrics,
-        progressed: Callable[[], None],
         session_ttl_ms: int,
         counters_refresh_ms: int,
         cached_sessions: Callable[[], int],
@@ -73,7 +82,6 @@ class Pipeline:
         self._publish = publish
         self._refs = refs
         self._metrics = metrics
-        self._progressed = progressed
         self._session_ttl_ms = session_ttl_ms
         self._counters_refresh_ms = counters_refresh_ms
         self._cached_sessions = cached_sessions
@@ -81,10 +89,12 @@ class Pipeline:
     async def process(self, owned: OwnedPartition, chunk: Chunk) -> None:
         """Process one chunk to its end: done, or abandoned and read again.
 
-        Raises LineStopped when the partition must stand still, and WatermarkConflict when another owner wrote.
+        Raises LineStopped when the partition must stand still, and WatermarkConflict, with the chunk still open, when
+        the store holds another watermark: the caller rewinds and then abandons it.
         """
         clock = StageClock(self._metrics)
         try:
+            _check_limit(owned)
             await self._process_records(owned, chunk, chunk.records, clock)
         except _NotCurrent:
             owned.forget()
@@ -92,9 +102,9 @@ class Pipeline:
             chunk.abandon("not current")
             return
         except WatermarkConflict:
+            # Not abandoned here: the caller rewinds first, or the next chunk would go on from nothing.
             owned.forget()
             self._metrics.state_conflicts.inc()
-            chunk.abandon("watermark conflict")
             raise
         except BaseException:
             owned.forget()
@@ -108,7 +118,6 @@ class Pipeline:
         metrics.received_to_acked_seconds.observe(time.perf_counter() - clock.began)
         metrics.append_to_acked_seconds.observe(max(0.0, time.time() - append_ms_of(chunk.records[0]) / 1000.0))
         metrics.last_progress.set_to_current_time()
-        self._progressed()
 
     async def _process_records(
         self, owned: OwnedPartition, chunk: Chunk, records: list[Message], clock: "StageClock"
@@ -116,16 +125,19 @@ class Pipeline:
         """Process records together; if that fails on their data, one by one, so that one bad record stands alone."""
         try:
             await self._run(owned, chunk, records, clock)
-        except (_NotCurrent, WatermarkConflict, LineStopped, ProduceError, asyncio.CancelledError):
+        except (_NotCurrent, StoreError, LineStopped, TransportError, asyncio.CancelledError):
+            # Not the data's fault: nothing of it may become a dead letter.
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a record does to the code, it ends as a dead letter
             owned.forget()
+            # Frames and type only: an exception's text may hold an identifier.
+            told = {"partition": owned.number, "error_type": type(error).__name__, "frames": frames(error)}
             if len(records) > 1:
-                log.exception("a chunk failed; its records go one by one", extra={"partition": owned.number})
+                log.error("a chunk failed; its records go one by one", extra=told)
                 for record in records:
                     await self._process_records(owned, chunk, [record], clock)
                 return
-            log.exception("a record failed; it becomes a dead letter", extra={"partition": owned.number})
+            log.error("a record failed; it becomes a dead letter", extra=told)
             rejected = Rejected(
                 DeadLetterReason.PROCESSING_ERROR, "$", f"{type(error).__name__} while processing; see the worker's log"
             )
@@ -172,6 +184,7 @@ class Pipeline:
         reads = self._plan(owned, batch)
         if missing or reads:
             loaded = await self._patiently(chunk, lambda: self._store.load(owned.topic, owned.number, missing, reads))
+            _same_watermark(owned, loaded.watermark)
             answered.take(reads, loaded.counters)
             found = [self._admit_stored(owned, session_id, loaded.blobs.get(session_id)) for session_id in missing]
             if any(found):
@@ -179,6 +192,7 @@ class Pipeline:
                 more = answered.unanswered(reads)
                 if more:
                     rest = await self._patiently(chunk, lambda: self._store.load(owned.topic, owned.number, [], more))
+                    _same_watermark(owned, rest.watermark)
                     answered.take(more, rest.counters)
         return ChunkCounters(reads, [answered.of(read) for read in reads], self._counters_refresh_ms)
 
@@ -214,20 +228,20 @@ class Pipeline:
     ) -> None:
         """Stages 6 and 7: publish and await; then write links, states and watermark; then count."""
         out, folded_only = self._outgoing(owned, batch, clock)
-        self._check_limit(owned, batch)
+        # Encoded before anything is published: a state that can't be must not follow events that were.
+        blobs = {}
+        for session_id in batch.touched:
+            slot, meta = owned.sessions.get(session_id)
+            blobs[session_id] = encode(session_id, meta, owned.sessions.rows[slot])
         clock.pause()
         if out:
             if not chunk.is_current():
                 raise _NotCurrent
-            await self._publish(out)
+            # Before the wait: if it fails half way, what is done again may have been published.
             owned.published_to = max(owned.published_to, last_offset)
+            await self._publish(out)
         clock.lap_waited("publish")
         if not owned.is_done(last_offset):
-            blobs = {}
-            for session_id in batch.touched:
-                slot, meta = owned.sessions.get(session_id)
-                blobs[session_id] = encode(session_id, meta, owned.sessions.rows[slot])
-            clock.pause()
             new = Watermark(owned.topic_id, last_offset)
             expected = owned.watermark
             await self._patiently(
@@ -238,7 +252,7 @@ class Pipeline:
             )
             owned.watermark = new
         clock.lap_waited("write")
-        self._count(batch, folded_only)
+        self._count(owned, batch, folded_only)
 
     def _outgoing(self, owned: OwnedPartition, batch: Batch, clock: "StageClock") -> tuple[list[OutRecord], int]:
         out: list[OutRecord] = []
@@ -266,26 +280,19 @@ class Pipeline:
                 )
         return out, folded_only
 
-    def _check_limit(self, owned: OwnedPartition, batch: Batch) -> None:
-        for _ in batch.items:
-            owned.limit.observe(bad=False)
-        for _ in batch.rejected:
-            owned.limit.observe(bad=True)
-        if owned.limit.exceeded:
-            msg = (
-                f"{owned.topic}[{owned.number}]: too many dead letters among the latest records "
-                "(pipeline.deadletter_limit_ratio); the partition stands still. Look at the latest dead letters: "
-                "does a producer send a wrong format?"
-            )
-            raise LineStopped(msg)
-
-    def _count(self, batch: Batch, folded_only: int) -> None:
+    def _count(self, owned: OwnedPartition, batch: Batch, folded_only: int) -> None:
+        """Count what is durable; what is done again is not counted twice."""
         metrics = self._metrics
+        for _ in range(len(batch.evaluated) + batch.filtered):
+            owned.limit.observe(bad=False)
         if folded_only:
             metrics.folded_only.inc(folded_only)
         if batch.filtered:
             metrics.filtered.labels("duplicate").inc(batch.filtered)
-        for _, rejected in batch.rejected:
+        for record, rejected in batch.rejected:
+            owned.limit.observe(bad=True)
+            if offset_of(record) < owned.publish_from:
+                continue
             metrics.dead_letters.labels(rejected.reason.value).inc()
         for (flow, action), number in _tally(batch.evaluated).items():
             metrics.risk_events.labels(flow, action).inc(number)
@@ -300,8 +307,12 @@ class Pipeline:
         event.account_ref = refs.keep_or_hash("account", event.account_ref, version)
         event.device_ref = refs.keep_or_hash("device", event.device_ref, version)
         if isinstance(event, Telemetry):
-            if event.network is not None:
-                event.network.ip_ref = refs.keep_or_hash("ip", event.network.ip_ref, version)
+            network, capture = event.network, event.capture
+            if network is not None:
+                network.ip_ref = refs.keep_or_hash("ip", network.ip_ref, version)
+                network.header_order_ref = refs.keep_or_hash("header_order", network.header_order_ref, version)
+            if capture is not None:
+                capture.capture_ref = refs.keep_or_hash("capture_ref", capture.capture_ref, version)
         elif event.refs is not None:
             held = event.refs
             for name in _SIGNAL_REFS:
@@ -315,7 +326,7 @@ class Pipeline:
         while True:
             try:
                 return await call()
-            except (StoreUnavailable, StoreFull) as error:
+            except (StoreUnavailable, StoreFull, StoreMisconfigured) as error:
                 self._metrics.store_retries.inc()
                 log.warning(
                     "the state store does not take this chunk yet: %s", error, extra={"partition": chunk.partition}
@@ -368,6 +379,22 @@ class StageClock:
         self._metrics.stage[stage].observe(passed)
         self._mark = now
         return passed
+
+
+def _check_limit(owned: OwnedPartition) -> None:
+    """Stop the line rather than dead-letter all of its traffic."""
+    if owned.limit.exceeded:
+        msg = (
+            f"{owned.topic}[{owned.number}]: too many of its latest records became dead letters "
+            "(pipeline.deadletter_limit_ratio); look at risk.deadletter: does a producer send a wrong format?"
+        )
+        raise LineStopped(msg)
+
+
+def _same_watermark(owned: OwnedPartition, found: Watermark | None) -> None:
+    """Raise before anything is published from state that is lost, rolled back or another owner's."""
+    if found != owned.watermark:
+        raise WatermarkConflict(owned.topic, owned.number, owned.watermark, found)
 
 
 class _NotCurrent(Exception):  # noqa: N818 - nothing failed

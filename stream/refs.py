@@ -1,11 +1,12 @@
 """Keyed hashes of references: account, device and address never travel further than here in the clear."""
 
+import re
 from hashlib import blake2b
 
 from stream.settings import KeySettings, SettingsError
 
 DIGEST_BYTES = 16
-MIN_KEY_CHARS = 16
+_HASH = re.compile(r"[0-9a-f]{32}")
 
 
 class RefHasher:
@@ -15,7 +16,7 @@ class RefHasher:
     """
 
     def __init__(self, settings: KeySettings) -> None:
-        """Raise SettingsError when the key is missing or short."""
+        """Raise SettingsError when the key is missing."""
         if settings.ref_key is None:
             msg = (
                 "keys.ref_key (TELLWIRE_KEYS__REF_KEY): not set; give a secret of at least 16 characters, "
@@ -23,9 +24,6 @@ class RefHasher:
             )
             raise SettingsError(msg)
         secret = settings.ref_key.get_secret_value()
-        if len(secret) < MIN_KEY_CHARS:
-            msg = f"keys.ref_key (TELLWIRE_KEYS__REF_KEY): shorter than {MIN_KEY_CHARS} characters"
-            raise SettingsError(msg)
         self._key = secret.encode()[:64]
         self.version = settings.ref_key_version
 
@@ -34,7 +32,10 @@ class RefHasher:
         return blake2b(ref.encode(), digest_size=DIGEST_BYTES, key=self._key, person=kind.encode()[:16]).hexdigest()
 
     def keep_or_hash(self, kind: str, ref: str | None, key_version: str | None) -> str | None:
-        """Return the reference hashed, unless the producer says that this key hashed it already."""
-        if ref is None or key_version == self.version:
+        """Return the reference hashed, unless the producer says that this key hashed it already, and it looks so.
+
+        What is said to be hashed and has no hash's shape is hashed: a claim must not let a raw reference through.
+        """
+        if ref is None or (key_version == self.version and _HASH.fullmatch(ref)):
             return ref
         return self.hash(kind, ref)

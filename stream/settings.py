@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, V
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+MIN_KEY_CHARS = 16
 PREFIX = "TELLWIRE_"
 CONFIG_VARIABLE = "TELLWIRE_CONFIG"
 
@@ -29,6 +30,15 @@ class Section(BaseModel):
     """Base of the settings' sections: closed and frozen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        # Python counts true as 1, and so would pydantic.
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            msg = "true and false are no value for it"
+            raise ValueError(msg)
+        return value
 
 
 class KafkaSettings(Section):
@@ -67,6 +77,15 @@ class KafkaSettings(Section):
     producer_properties: dict[str, str] = Field(
         default_factory=dict, repr=False, description="librdkafka properties, producer only."
     )
+    @field_validator("producer_properties")
+    @classmethod
+    def _keep_what_delivery_rests_on(cls, properties: dict[str, str]) -> dict[str, str]:
+        fixed = sorted({"acks", "enable.idempotence", "partitioner"} & properties.keys())
+        if fixed:
+            msg = f"may not set {', '.join(fixed)}: delivery and the place of records rest on them"
+            raise ValueError(msg)
+        return properties
+
     fixed_topic_id: str | None = Field(
         None, min_length=1, description="Topic id to assume where the broker has none (the embedded broker)."
     )
@@ -121,6 +140,14 @@ class KeySettings(Section):
         "k1", pattern=r"^[A-Za-z0-9._-]{1,16}$", description="Name of that secret; part of every risk event."
     )
 
+    @field_validator("ref_key")
+    @classmethod
+    def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and len(key.get_secret_value()) < MIN_KEY_CHARS:
+            msg = f"shorter than {MIN_KEY_CHARS} characters"
+            raise ValueError(msg)
+        return key
+
 
 class PipelineSettings(Section):
     """Bounds of the pipeline."""
@@ -152,7 +179,7 @@ class PipelineSettings(Section):
 class LearnerSettings(Section):
     """How the learner learns and publishes."""
 
-    snapshot_interval_s: float = Field(30.0, ge=1, le=86_400, description="Time between two snapshots of one flow, s.")
+    snapshot_interval_s: float = Field(300.0, ge=1, le=86_400, description="Time between two snapshots of one flow, s.")
     min_learnt: int = Field(50, ge=1, le=10**9, description="Vectors to learn before the first snapshot.")
     window_size: int | None = Field(
         None, ge=20, le=100_000, description="Vectors in a window of the half-space trees; unset: as the shipped ones."
@@ -248,13 +275,19 @@ def read_file(config_file: Path | None = None) -> tuple[Path | None, dict[str, A
     if path is None:
         return None, {}
     try:
-        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file() and not path.is_dir():
+            problem = "is not a regular file"
+            raise SettingsError(f"settings file {path}: {problem}")
+        # Editors on Windows put a byte-order mark in front.
+        return path, tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         problem = "not found"
     except IsADirectoryError:
         problem = "is a folder, not a file"
     except OSError as error:
         problem = str(error.strerror)
+    except RecursionError:
+        problem = "not valid: nested too deep"
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         problem = f"not valid TOML: {error}"
     raise SettingsError(f"settings file {path}: {problem}")
@@ -300,6 +333,10 @@ def _check_variables() -> None:
         raise SettingsError("\n".join(problems))
 
 
+_MESSAGES = {"path_type": "must be a path"}
+"""Where pydantic speaks of Python."""
+
+
 def _explain(error: ValidationError, path: Path | None) -> str:
     lines = []
     fields = {f"{section}.{name}": field for section, name, field in declared()}
@@ -318,7 +355,7 @@ def _explain(error: ValidationError, path: Path | None) -> str:
             variable = variable_of(*place[:2])
             where = f"{name} ({variable})" if path is None else f"{name} ({variable} or {path})"
             inner = f"{'.'.join(place[2:])}: " if place[2:] else ""
-            message = problem["msg"].removeprefix("Value error, ")
+            message = _MESSAGES.get(problem["type"], problem["msg"].removeprefix("Value error, "))
             given = "" if inner or is_secret(fields[name]) else f", got {_short(problem['input'])}"
             lines.append(f"{where}: {inner}{message[0].lower()}{message[1:]}{given}")
     return "\n".join(lines)

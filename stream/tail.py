@@ -113,3 +113,15 @@ def offset_at(
     finally:
         consumer.close()
     return found.offset if found.offset >= 0 else None
+
+
+def first_offset(properties: dict[str, Any], topic: str, partition: int, timeout_s: float = 10.0) -> int:
+    """Return the first offset that the log still holds. Blocks. Raises BrokerError."""
+    consumer = Consumer(properties | {"group.id": "tellwire-tail", "enable.auto.commit": False})
+    try:
+        return _ends(consumer, TopicPartition(topic, partition), time.monotonic() + timeout_s)[0]
+    except KafkaException as error:
+        msg = f"{topic}[{partition}]: {error.args[0].str()}"
+        raise BrokerError(msg) from None
+    finally:
+        consumer.close()

@@ -15,6 +15,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from schemas.topics import TOPICS, TopicSpec
+from stream.settings import SettingsError
 
 TIMEOUT_S = 15.0
 
@@ -124,7 +125,8 @@ def _admin(properties: dict[str, Any]) -> AdminClient:
     try:
         return AdminClient(properties)
     except KafkaException as error:
-        raise BrokerError(f"kafka.properties: {error.args[0].str()}") from None
+        refused = " ".join(error.args[0].str().split())
+        raise SettingsError(f"kafka.properties (TELLWIRE_KAFKA__PROPERTIES): {refused}") from None
 
 
 def _wanted_partitions(

@@ -1,5 +1,6 @@
 """Evaluation: figures against naive twins, protocols that leave out what they say, a small run from data to text."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from models.evaluate_keys import RANDOM_DELAYS, first_keys, random_delay_bot
 from models.evaluate_pointer import Fit, calibration_of, leave_family_out, leave_source_out
 from models.evaluate_report import markdown, write_cards, write_report
 from models.evaluate_stats import auc, curve, found_at, share_with_interval, side, threshold_at, with_interval
+from models.train import TrainSettings, quick
 from models.train_vectors import Table, tabulate
 from models.train_windows import Recipe, training_samples
 from tests.models.recordings import folder, recording, row, small_world
@@ -179,17 +181,22 @@ def test_a_left_out_source_takes_everything_with_it(table: Table) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_small_run_from_data_to_text(world: Path, tmp_path: Path) -> None:
-    result = evaluate(world, EvaluateSettings(quick=True))
+    base = TrainSettings()
+    few = replace(quick(base), recipe=Recipe(windows=1, bot_copies=1, counterparts=1), fit=replace(base.fit, rounds=10))
+    result = evaluate(world, EvaluateSettings(train=few, key_seeds=1))
     summary = result.summary
     assert msgspec.json.encode(summary)
-    assert summary.quick
+    assert {f.family for f in summary.families} == {"pyclick", "windmouse", "delbot_pynput"}
+    assert all(0.0 <= f.auc_all.value <= 1.0 for f in summary.families if f.cut == "5")
+    assert set(result.curves["baseline"]) == {f.family for f in summary.families_baseline}
     assert {r.source for r in summary.unseen} == {"captcha2017"}
     assert {e.source for e in summary.end_to_end} >= {"captcha2017", "key_gen", "hofstra"}
     write_report(result, tmp_path)
     write_cards(result, tmp_path / "cards")
     text = (tmp_path / "reference" / "detection.md").read_text()
     assert text == markdown(summary)
-    assert "not for use" in text
+    assert "not for use" not in text
+    assert "not for use" in markdown(replace(summary, quick=True))
     assert "nan" not in text.lower().replace("scenario", "")
     for name in ("roc", "det", "time", "sources", "keys"):
         assert f"img/detection-{name}.png" in text

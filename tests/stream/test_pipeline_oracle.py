@@ -32,7 +32,7 @@ from stream.refs import RefHasher
 from stream.sampling import FeatureSampler
 from stream.settings import KeySettings
 from stream.simulation.population import population
-from stream.state import MemoryStore, StoreUnavailable, WatermarkConflict
+from stream.state import MemoryStore, StoreMisconfigured, StoreUnavailable, WatermarkConflict
 from stream.transport import Chunk, OutRecord
 from tests.support.oracle import Oracle
 
@@ -123,7 +123,6 @@ class World:
             publish=publish or self.publish,
             refs=REFS,
             metrics=self.metrics,
-            progressed=lambda: None,
             session_ttl_ms=86_400_000,
             counters_refresh_ms=0,
             cached_sessions=lambda: sessions,
@@ -296,10 +295,69 @@ def test_a_refused_write_reaches_the_caller_and_leaves_nothing_cached() -> None:
         held = FakeChunk(list(records))
         with pytest.raises(WatermarkConflict):
             await world.pipeline().process(stale, held)  # type: ignore[arg-type]
-        assert held.ended == ["watermark conflict"]
+        assert held.ended == [], "the caller rewinds before it gives the chunk up"
         assert len(stale.sessions) == 0
 
     asyncio.run(run())
+
+
+def test_a_store_that_lost_its_state_is_noticed_before_anything_is_published() -> None:
+    """The blobs come with the watermark: state that is not what this owner wrote scores nothing."""
+    records = records_of(simulated(60, 8))
+
+    async def run() -> World:
+        world = World()
+        await world.store.open()
+        pipeline, owned = world.pipeline(sessions=0), await world.owned()
+        await pipeline.process(owned, chunk(records[:40]))
+        world.store = MemoryStore()
+        await world.store.open()
+        pipeline._store = world.store
+        with pytest.raises(WatermarkConflict):
+            await pipeline.process(owned, chunk(records[40:]))
+        return world
+
+    assert len(asyncio.run(run()).events()) == 40
+
+
+@pytest.mark.parametrize("method", ["load", "commit"])
+def test_a_store_that_refuses_us_makes_no_dead_letters(method: str) -> None:
+    """A password was rotated: healthy records wait, and are scored once it is right again."""
+    records = records_of(simulated(20, 6))
+
+    async def run() -> World:
+        world = World()
+        await world.store.open()
+        real, tries = getattr(world.store, method), itertools.count()
+
+        async def refuses(*args: Any) -> Any:
+            if next(tries) < 2:
+                raise StoreMisconfigured("NOAUTH")
+            return await real(*args)
+
+        setattr(world.store, method, refuses)
+        await world.pipeline().process(await world.owned(), chunk(records))
+        return world
+
+    world = asyncio.run(run())
+    assert len(world.events()) == 20
+    assert not [record for record in world.log if record.topic == "risk.deadletter"]
+
+
+def test_a_session_of_another_tenant_is_refused() -> None:
+    events = simulated(30, 10)
+    stolen = msgspec.structs.replace(events[0], tenant="other", sequence=99)
+
+    async def run() -> World:
+        world = World()
+        await world.store.open()
+        await world.pipeline().process(await world.owned(), chunk(records_of([*events, stolen])))
+        return world
+
+    world = asyncio.run(run())
+    assert len(world.events()) == 30
+    (letter,) = [record for record in world.log if record.topic == "risk.deadletter"]
+    assert dict(letter.headers or [])["dlq_reason"] == b"tenant_mismatch"
 
 
 def test_a_store_that_is_away_for_a_while_costs_time_only() -> None:
@@ -344,8 +402,9 @@ def test_a_line_of_nothing_but_rubbish_stops() -> None:
         await world.store.open()
         pipeline, owned = world.pipeline(), await world.owned()
         await pipeline.process(owned, chunk(rubbish[:900]))
+        await pipeline.process(owned, chunk(rubbish[900:1_100]))
         with pytest.raises(LineStopped, match=r"capture\.telemetry\[0\]"):
-            await pipeline.process(owned, chunk(rubbish[900:]))
+            await pipeline.process(owned, chunk(rubbish[1_100:]))
 
     asyncio.run(run())
 

@@ -115,7 +115,12 @@ class Pipeline:
     def produce(self, records: Iterable[tuple[bytes | None, bytes | None]], topic: str = "capture.telemetry") -> int:
         """Produce (key, value) pairs with a plain client; return how many."""
         producer = Producer(
-            {"bootstrap.servers": self.broker.bootstrap, "partitioner": "murmur2_random", "linger.ms": 5}
+            {
+                "bootstrap.servers": self.broker.bootstrap,
+                "partitioner": "murmur2_random",
+                "linger.ms": 5,
+                "message.max.bytes": 2_000_000,
+            }
         )
         failed: list[str] = []
         count = 0

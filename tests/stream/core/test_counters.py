@@ -4,7 +4,7 @@ What holds (ADR 0004): where every event carries its references or its session i
 definition as of the last time they were due, and where a chunk begins changes nothing, as long as a chunk lies within
 one bucket. A chunk that spans buckets reads each entity once, as of its first event there: members that leave the
 window inside the chunk still count. A stored session that is not cached, and whose event does not repeat its
-references, keeps the counters that it has, and stays due.
+references, keeps the counters that it has, and stays due: so the pipeline plans again once it has read such a session.
 """
 
 from __future__ import annotations
@@ -233,6 +233,15 @@ def test_a_chunk_over_several_buckets_counts_from_the_window_of_its_first_event(
                 for name, window_ms in WINDOWS_MS.items():
                     wide = in_window(written, entity, ref, what, first[entity, ref] - window_ms)
                     assert getattr(exact, name) <= getattr(counter, name) <= wide
+
+
+def test_a_session_that_is_not_due_enters_the_next_bucket_without_counting_twice() -> None:
+    worker = Worker(refresh_ms=60_000)
+    worker.chunk([Event(T0 + BUCKET_MS - 10, "s0", account="a")])
+    later = T0 + BUCKET_MS + 10
+    first, second = values(worker.chunk([Event(later, "s0"), Event(later + 1, "s1", account="a")]))
+    assert first[0] == Count(1, 1, 1)
+    assert second[0] == Count(2, 2, 2)
 
 
 def test_a_stored_session_that_is_not_cached_keeps_its_counters_and_stays_due() -> None:

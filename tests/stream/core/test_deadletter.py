@@ -1,12 +1,14 @@
 """Dead letters keep the input as it was; the limit stops a line that is all wrong."""
 
+import hashlib
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.deadletter import DeadLetterReason
 from schemas.envelope import Rejected
-from schemas.topics import TOPIC
-from stream.deadletter import DEADLETTER_TOPIC, DeadLetterLimit, dead_letter
+from schemas.topics import MAX_RECORD_BYTES, TOPIC
+from stream.deadletter import DEADLETTER_TOPIC, TRUNCATED_BYTES, DeadLetterLimit, dead_letter
 from stream.transport import OutRecord
 
 HEADERS = st.lists(st.tuples(st.text(max_size=12), st.binary(max_size=12)), max_size=5)
@@ -43,7 +45,8 @@ def test_the_reason_is_in_headers_of_the_contract() -> None:
     assert made.topic == DEADLETTER_TOPIC
     assert made.partition == 3
     headers = dict(made.headers or [])
-    assert tuple(headers) == TOPIC[DEADLETTER_TOPIC].headers
+    only_where_cut = ("dlq_truncated", "dlq_sha256")
+    assert (*headers, *only_where_cut) == TOPIC[DEADLETTER_TOPIC].headers
     del headers["dlq_app_version"]
     assert headers == {
         "dlq_reason": b"schema",
@@ -56,6 +59,19 @@ def test_the_reason_is_in_headers_of_the_contract() -> None:
         "dlq_time": b"1700000000000",
         "dlq_attempts": b"2",
     }
+
+
+def test_a_value_that_no_topic_takes_is_kept_in_part_with_its_size_and_hash() -> None:
+    value = bytes(range(256)) * 40_000
+    made = letter(value=value)
+    headers = dict(made.headers or [])
+    assert value.startswith(made.value or b"x")
+    assert len(made.value or b"") == TRUNCATED_BYTES
+    assert headers["dlq_truncated"] == str(len(value)).encode()
+    assert headers["dlq_sha256"] == hashlib.sha256(value).hexdigest().encode()
+    whole = letter(value=value[:MAX_RECORD_BYTES])
+    assert whole.value == value[:MAX_RECORD_BYTES]
+    assert "dlq_truncated" not in dict(whole.headers or [])
 
 
 def test_headers_of_an_earlier_dead_letter_are_not_kept_beside_ours() -> None:

@@ -108,7 +108,10 @@ async def test_a_chunk_that_is_no_longer_ours_publishes_nothing() -> None:
 async def test_what_is_not_delivered_comes_again_and_is_not_counted() -> None:
     failed = FailedRecord(0, OutRecord(TELEMETRY, b""), KafkaError(KafkaError._MSG_TIMED_OUT), retriable=True)
     rig = Rig(ProduceError([failed], 1))
-    assert await rig.process([record(a_signal())]) == ["abandoned: not delivered"]
+    made, ended = chunk([record(a_signal())])
+    with pytest.raises(ProduceError):
+        await rig.door.process(made)
+    assert ended == ["abandoned: not delivered"]
     assert rig.counted("tellwire_signals_forwarded_total") == 0
 
 

@@ -105,6 +105,7 @@ def test_probes_answer_by_phase(served: tuple[Health, Clock, Metrics, HealthServ
         "since_progress_s": 61.0,
         "waiting_records": 7,
         "broker_reachable": True,
+        "stopped": {},
     }
     health.progressed()
     assert probes() == (200, 200)
@@ -125,3 +126,39 @@ def test_metrics_and_nothing_else_are_served(served: tuple[Health, Clock, Metric
 def test_a_taken_port_is_an_os_error_at_once(served: tuple[Health, Clock, Metrics, HealthServer]) -> None:
     with pytest.raises(OSError, match="in use"):
         HealthServer(served[0], CollectorRegistry(), "127.0.0.1", served[3].port)
+
+
+def test_one_partition_that_stands_still_is_a_stall_however_busy_the_others_are() -> None:
+    clock = Clock()
+    health = Health(STALL_S, clock)
+    health.ready()
+    for second in range(70):
+        health.observe_partitions({"t[0]": (second, 5), "t[1]": (7, 3), "t[2]": (9, 0)}, broker_reachable=True)
+        assert health.phase is (Phase.READY if second <= 60 else Phase.STALLED)
+        clock.now_s += 1.0
+    health.observe_partitions({"t[0]": (70, 5), "t[1]": (8, 2), "t[2]": (9, 0)}, broker_reachable=True)
+    assert health.phase is Phase.READY
+
+
+def test_a_partition_stopped_on_purpose_is_no_stall_and_not_ready() -> None:
+    clock = Clock()
+    health = Health(STALL_S, clock)
+    health.ready()
+    health.stop("t[1]", "dead letters")
+    for second in range(200):
+        health.observe_partitions({"t[0]": (second, 5), "t[1]": (7, 3)}, broker_reachable=True)
+        clock.now_s += 1.0
+    assert health.report()["phase"] == "stopped"
+    assert health.report()["stopped"] == {"t[1]": "dead letters"}
+    health.resume("t[1]")
+    assert health.phase is Phase.READY
+
+
+def test_a_broker_that_is_away_is_no_stall_of_any_partition() -> None:
+    clock = Clock()
+    health = Health(STALL_S, clock)
+    health.ready()
+    for _ in range(200):
+        health.observe_partitions({"t[0]": (1, 5)}, broker_reachable=False)
+        clock.now_s += 1.0
+    assert health.phase is Phase.READY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from itertools import count
 
@@ -11,15 +12,15 @@ import pytest
 from features.registry import N_FEATURES, NAMES, REGISTRY_HASH
 from models.anomaly import FlatHST
 from models.anomaly_learn import AnomalyLearner
-from models.calibration import MIN_PEOPLE, CalibrationBuilder
+from models.calibration import MIN_PEOPLE, CalibrationBuilder, CalibrationTable
 from models.cells import EVIDENCE, Cell
 from models.scorer import FloatArray
-from models.snapshots import EMPTY, SnapshotSet
+from models.snapshots import EMPTY, SnapshotSet, compact, read_snapshot
 from schemas.envelope import decode_snapshot, encode
 from schemas.risk import CHANNELS
 from schemas.served import ServedFeatures
 from stream import learning
-from stream.learning import ANOMALY, INFLUENCE_WINDOW, FlowLearner
+from stream.learning import ANOMALY, INFLUENCE_WINDOW, FlowLearner, Made
 
 WINDOW = 40
 COLUMNS = np.array([3, 5, 8], dtype=np.int64)
@@ -119,7 +120,13 @@ def test_a_flagged_session_is_not_learnt_before_or_after_and_ranks_nobody(prior:
 
 def calibrated(one: FlowLearner) -> str:
     """The hash of the calibration, which is what its sessions say."""
-    return one.snapshots({}, 0)[0].hash
+    return made_by(one).calibration.hash
+
+
+def made_by(one: FlowLearner, offsets: dict[str, int] | None = None, created_at: int = 0) -> Made:
+    found = one.snapshots(offsets or {}, created_at)
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
@@ -160,21 +167,24 @@ def test_without_a_source_the_session_is_its_own(prior: FlatHST) -> None:
 
 def test_no_snapshot_until_there_are_people_and_a_whole_window(prior: FlatHST) -> None:
     one = learner(prior)
-    assert one.snapshots({}, 0) == []
+    assert one.snapshots({}, 0) is None
     fed = 0
     for fed, item in enumerate(sessions(MIN_PEOPLE), start=1):
         one.learn(item)
         if len(one._sessions) < MIN_PEOPLE or fed < WINDOW:
-            assert one.snapshots({}, 0) == []
+            assert one.snapshots({}, 0) is None
     assert fed == 2 * MIN_PEOPLE
-    assert len(one.snapshots({}, 0)) == 2
+    made = made_by(one)
+    assert one.learnt_since_snapshot == fed
+    one.published(made)
     assert one.learnt_since_snapshot == 0
 
 
 def through_the_wire(one: FlowLearner, offsets: dict[str, int]) -> SnapshotSet:
     """Publish, read back and check, as a worker does."""
     found = EMPTY
-    for snapshot in one.snapshots(offsets, created_at=5):
+    made = made_by(one, offsets, created_at=5)
+    for snapshot in (made.calibration, made.trees):
         read = decode_snapshot(encode(snapshot), None)
         assert (read.offsets, read.created_at, read.n_learnt) == (offsets, 5, one._trees.n_learnt)
         found = found.apply(read, NAMES, REGISTRY_HASH)
@@ -209,9 +219,9 @@ def test_the_calibration_is_that_of_a_plain_twin(prior: FlatHST) -> None:
     one, items = learner(prior), list(sessions(MIN_PEOPLE + 20))
     for item in items:
         one.learn(item)
-    (table, trees) = one.snapshots({}, 0)
+    made = made_by(one)
     model = one._trees.export()
-    assert trees.hash == model.hash
+    assert made.trees.hash == model.hash == made.calibration.definition["trees"]
     builder = CalibrationBuilder()
     for name in dict.fromkeys(item.session_id for item in items):
         own = [item for item in items if item.session_id == name]
@@ -219,11 +229,15 @@ def test_the_calibration_is_that_of_a_plain_twin(prior: FlatHST) -> None:
         for item, score in zip(own, scores, strict=True):
             builder.add(name, Cell(*item.cell), only_anomaly(score))
         builder.add(name, Cell(*own[-1].cell), only_anomaly(np.nan), only_anomaly(max(scores)))
-    assert builder.build("live").hash == table.hash
+    table = read_snapshot(made.calibration, NAMES, REGISTRY_HASH)
+    assert isinstance(table, CalibrationTable)
+    assert table.hash == compact(builder.build("live")).hash
 
 
 def as_row(item: ServedFeatures) -> FloatArray:
-    return np.array([[np.nan if value is None else value for value in item.features]])
+    """The vector as the learner keeps it."""
+    found = np.array([[np.nan if value is None else value for value in item.features]])
+    return found.astype(np.float32).astype(np.float64)
 
 
 def only_anomaly(score: float) -> Sequence[float]:
@@ -236,8 +250,84 @@ def test_memory_is_bounded(prior: FlatHST, monkeypatch: pytest.MonkeyPatch) -> N
     for i in range(60):
         one.learn(served(f"s{i}", drawn))
         one.learn(served(f"bad{i}", drawn, flagged_by=["bot"]))
-    for _ in range(200):
-        one.learn(served("s59", drawn))
+    for i in range(200):
+        one.learn(served("s59", drawn, evidence=f"evidence {i}", raw={"anomaly": i / 200}))
     assert list(one._sessions) == [f"s{i}" for i in range(40, 60)]
     assert list(one._flagged) == [f"bad{i}" for i in range(40, 60)]
-    assert len(one._sessions["s59"].vectors) == learning.MAX_VECTORS
+    kept = one._sessions["s59"]
+    assert len(kept.vectors) == learning.MAX_VECTORS
+    assert {vector.dtype for _, vector in kept.vectors.values()} == {np.dtype(np.float32)}
+
+
+def test_a_snapshot_is_due_once_a_window_and_only_after_it_was_published(prior: FlatHST) -> None:
+    one, fed = learner(prior), sessions(3 * WINDOW)
+    due = []
+    for i, item in enumerate(itertools.islice(fed, 4 * WINDOW), start=1):
+        one.learn(item)
+        if one.is_due(min_learnt=10):
+            due.append(i)
+            made = one.snapshots({}, 0)
+            if made is not None and i % WINDOW > 5:
+                one.published(made)
+    assert due[0] == WINDOW
+    # Fewer than MIN_PEOPLE sessions at first; then one for each window that was completed since the last.
+    first = due.index(2 * MIN_PEOPLE + 6) if 2 * MIN_PEOPLE + 6 in due else None
+    assert first is not None
+    assert due[first + 1] == 3 * WINDOW
+    for _ in range(2):
+        assert not learner(prior).is_due(0)
+
+
+def test_a_resumed_learner_is_not_due_before_its_next_window(prior: FlatHST) -> None:
+    one = learner(prior)
+    for item in sessions(MIN_PEOPLE + 3):
+        one.learn(item)
+    resumed = learner(prior, made_by(one).model)
+    assert (resumed.learnt_since_snapshot, resumed.is_due(0)) == (0, False)
+    left = WINDOW - 2 * (MIN_PEOPLE + 3) % WINDOW
+    for i, item in enumerate(itertools.islice(sessions(WINDOW, prefix="t"), left), start=1):
+        resumed.learn(item)
+        assert resumed.is_due(0) == (i == left)
+
+
+def anytime(made: Made) -> FloatArray:
+    """The any-time values of all people, ascending."""
+    names, start = made.calibration.definition["cells"], made.calibration.arrays["start"]
+    assert isinstance(names, list)
+    at = names.index("anomaly anytime signup/mouse/web/*")
+    bounds = np.frombuffer(start.data, "<i4")
+    return np.frombuffer(made.calibration.arrays["values"].data, "<f8")[bounds[at] : bounds[at + 1]]
+
+
+def test_the_served_maximum_stands_only_where_live_trees_scored_the_whole_session(prior: FlatHST) -> None:
+    one = learner(prior)
+    for item in sessions(MIN_PEOPLE + 10):
+        one.learn(item)
+    made = made_by(one)
+    one.published(made)
+    drawn = vectors(2, seed=5)
+    by_live = [{"anomaly": float(made.model.raw(drawn[i : i + 1])[0])} for i in range(2)]
+    peak = {"anomaly": 0.999_5}
+
+    def top_after(name: str, **more: object) -> float:
+        one.learn(served(name, drawn[0], raw=by_live[0], raw_max=by_live[0], **more))
+        second = by_live[1] if name != "mixed" else {"anomaly": 0.123}
+        one.learn(served(name, drawn[1], raw=second, raw_max=peak, evidence=EVIDENCE[1], sequence=2))
+        return float(anytime(made_by(one))[-1])
+
+    assert top_after("mixed") < 0.999_5
+    assert top_after("late", sequence=4) < 0.999_5
+    assert top_after("whole") == 0.999_5
+
+
+def test_the_strangest_vector_counts_though_it_is_not_the_first_of_its_evidence(prior: FlatHST) -> None:
+    one = learner(prior)
+    for item in sessions(MIN_PEOPLE + 10):
+        one.learn(item)
+    before = anytime(made_by(one))[-1]
+    usual, strange = vectors(1, seed=5)[0], np.full(N_FEATURES, np.nan)
+    strange[COLUMNS] = 0.999
+    for vector, raw in ((usual, 0.3), (strange, 0.9), (usual, 0.3)):
+        one.learn(served("s", vector, raw={"anomaly": raw}, raw_max={"anomaly": 0.9}, sequence=5))
+    made = made_by(one)
+    assert anytime(made)[-1] == made.model.raw(strange.astype(np.float32).astype(np.float64)[np.newaxis, :])[0] > before

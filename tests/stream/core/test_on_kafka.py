@@ -27,7 +27,7 @@ from stream.app import check_topics
 from stream.cli import app as command_line
 from stream.learner import records_of
 from stream.metrics import Metrics
-from stream.settings import KafkaSettings
+from stream.settings import KafkaSettings, SettingsError
 from stream.snapshots import SnapshotReader
 from stream.topics import BrokerError, Difference
 from tests.support.kafka import KafkaBroker
@@ -130,7 +130,7 @@ def test_a_broker_that_is_not_there_is_one_line(
     monkeypatch.setattr(topics, "TIMEOUT_S", 0.3)
     with pytest.raises(BrokerError, match=r"^broker 127\.0\.0\.1:1: .*reachable from here\?$"):
         call(NOWHERE)
-    with pytest.raises(BrokerError, match=r"^kafka.properties: No such configuration property"):
+    with pytest.raises(SettingsError, match=r"TELLWIRE_KAFKA__PROPERTIES\): No such configuration property"):
         call({"no.such": "1"})
 
 

@@ -34,6 +34,7 @@ class Rig:
         self.times_assigned = 0
         monkeypatch.setattr(tail, "last_published", self._last_published)
         monkeypatch.setattr(tail, "offset_at", self._offset_at)
+        monkeypatch.setattr(tail, "first_offset", lambda *_: 0)
         self.ownership = Ownership(
             scored_topic=TOPIC,
             events_topic=EVENTS,
@@ -164,7 +165,7 @@ async def test_a_topic_made_anew_is_fatal_with_one_line(rig: Rig, again: bool) -
     owned = OwnedPartition(TOPIC, 0, ID, None, 0, -1, DeadLetterLimit(0.5, 10))
     old = Watermark("the-old-id", 99)
     with pytest.raises(TransportFatalError) as caught:
-        await (rig.ownership.resume(owned, old, request(100)) if again else rig.start(100))
+        await (rig.ownership.resume(owned, old, 100) if again else rig.start(100))
     line = str(caught.value)
     assert "\n" not in line
     assert all(part in line for part in (f"{TOPIC}[0]", "the-old-id", ID, "redis.key_prefix"))
@@ -192,12 +193,12 @@ async def test_after_a_refused_write_the_stored_watermark_is_adopted_and_the_cac
     await rig.start(100)
     owned = rig.ownership.owned[0]
     owned.sessions.put("s", None, None)
-    assert await rig.ownership.resume(owned, Watermark(ID, 120), request(100)) == 121
+    assert await rig.ownership.resume(owned, Watermark(ID, 120), 100) == 121
     assert (owned.watermark, owned.publish_from) == (Watermark(ID, 120), 121)
     assert len(owned.sessions) == 0
     # The store lost it after all: begin at what is committed, or a lifetime before.
     rig.first_at = 80
-    assert await rig.ownership.resume(owned, None, request(100)) == 80
+    assert await rig.ownership.resume(owned, None, 100) == 80
     assert (rig.ownership.owned[0].watermark, rig.ownership.owned[0].publish_from) == (None, 100)
 
 

@@ -1,4 +1,4 @@
-"""What worker and learner are put together from: options, endpoints, agents, transport metrics, where learning begins."""
+"""What worker and learner are put together from: options, probes, agents, transport metrics, where learning begins."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from features.registry import N_FEATURES, REGISTRY_HASH
 from models.snapshots import EMPTY
 from schemas.envelope import encode
 from schemas.served import ServedFeatures
+from schemas.topics import MAX_OUTPUT_BYTES
 from stream import kafka_properties
 from stream.agents import Tasks, register
 from stream.app import make_app, serve, transport_options
@@ -66,7 +67,7 @@ class TestOptions:
         assert "bootstrap.servers" not in options.common_properties
         assert options.common_properties["client.id"] == "c"
         assert options.consumer_properties == {"fetch.wait.max.ms": "9"}
-        assert options.producer_properties == {"compression.type": "zstd"}
+        assert options.producer_properties == {"compression.type": "zstd", "message.max.bytes": MAX_OUTPUT_BYTES}
         assert (options.group_id, options.group_protocol, options.group_instance_id) == ("g", "cooperative", "me")
         assert (options.session_timeout_s, options.heartbeat_interval_s) == (9.0, 0.7)
         assert (options.target_loop_s, options.max_chunk_bytes, options.hold_records) == (0.007, 70_000, 123)
@@ -108,7 +109,16 @@ class TestOptions:
         }
         assert kafka_properties.common(kafka) == common
         assert kafka_properties.consumer(kafka) == common | {"client.id": "consumer"}
-        assert kafka_properties.producer(kafka) == common | {"partitioner": "murmur2_random", "linger.ms": "1"}
+        only = {"message.max.bytes": MAX_OUTPUT_BYTES, "linger.ms": "1"}
+        assert kafka_properties.producer(kafka) == common | {"partitioner": "murmur2_random"} | only
+
+    @pytest.mark.parametrize("section", ["consumer_properties", "producer_properties"])
+    @pytest.mark.parametrize("wrong", [{"no.such": "1"}, {"socket.timeout.ms": "soon"}, {"socket.timeout.ms": "-7"}])
+    def test_a_property_that_librdkafka_refuses_is_one_line(self, section: str, wrong: dict[str, str]) -> None:
+        kafka_properties.check(KafkaSettings(bootstrap_servers="127.0.0.1:1"))
+        with pytest.raises(SettingsError, match=rf"^kafka\.{section} \(TELLWIRE_KAFKA__{section.upper()}\): ") as told:
+            kafka_properties.check(KafkaSettings.model_validate({section: wrong}))
+        assert "\n" not in str(told.value)
 
 
 def test_probes_are_served_or_not_and_a_taken_port_is_one_line() -> None:

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from stream.refs import RefHasher
 from stream.settings import KeySettings, SettingsError
@@ -41,17 +41,28 @@ def test_kinds_stay_apart_although_only_16_bytes_of_them_count() -> None:
 
 def test_what_this_key_hashed_already_is_kept_and_all_else_is_hashed() -> None:
     refs = hasher(version="k2")
-    assert refs.keep_or_hash("account", "a", "k2") == "a"
-    assert refs.keep_or_hash("account", "a", "k1") == refs.hash("account", "a")
-    assert refs.keep_or_hash("account", "a", None) == refs.hash("account", "a")
+    hashed = refs.hash("account", "a")
+    assert refs.keep_or_hash("account", hashed, "k2") == hashed
+    assert refs.keep_or_hash("account", hashed, "k1") == refs.hash("account", hashed)
+    assert refs.keep_or_hash("account", "a", None) == hashed
     assert refs.keep_or_hash("account", None, None) is None
     assert refs.version == "k2"
 
 
-@pytest.mark.parametrize(("key", "said"), [(None, "not set"), ("", "shorter"), ("x" * 15, "shorter")])
-def test_without_a_good_key_nothing_starts(key: str | None, said: str) -> None:
+def test_a_raw_reference_that_claims_to_be_hashed_is_hashed() -> None:
+    refs = hasher(version="k2")
+    assert refs.keep_or_hash("account", "alice@example.com", "k2") == refs.hash("account", "alice@example.com")
+
+
+def test_without_a_key_nothing_starts() -> None:
     with pytest.raises(SettingsError, match="TELLWIRE_KEYS__REF_KEY") as caught:
-        RefHasher(KeySettings(ref_key=None if key is None else SecretStr(key)))
-    assert said in str(caught.value)
+        RefHasher(KeySettings(ref_key=None))
+    assert "not set" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 15])
+def test_a_short_key_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(ValidationError, match="shorter than 16 characters") as caught:
+        KeySettings(ref_key=SecretStr(key))
     assert not key or key not in str(caught.value)

@@ -11,7 +11,7 @@ TIMES = st.lists(st.integers(0, 5_000), max_size=200).map(
 )
 
 
-@given(TIMES, st.floats(0.1, 20), st.floats(0, 1))
+@given(TIMES, st.floats(0.1, 20), st.floats(0, 0.9))
 def test_no_window_holds_more_whole_sessions_than_the_rate_fills(times: list[int], rate: float, share: float) -> None:
     sampler = FeatureSampler(rate, share)
     chosen = [(at, sampler.choose(f"s{i}", at)) for i, at in enumerate(times)]
