@@ -165,14 +165,15 @@ def test_one_event_a_chunk_and_always_due_is_the_definition_over_all_links(event
 @given(histories(step_ms=FAR_MS, repeat_refs=False), REFRESHES)
 def test_in_between_the_values_are_those_of_the_last_time_they_were_due(events: list[Event], refresh_ms: int) -> None:
     worker = Worker(refresh_ms=refresh_ms)
-    held: dict[str, tuple[int, dict[Entity, str], list[Count | None]]] = {}
+    held: dict[str, tuple[int, tuple[dict[Entity, str], str | None], list[Count | None]]] = {}
     for event in events:
         (found,) = values(worker.chunk([event]))
         meta = worker.metas[event.session]
-        at_ms, refs, counters = held.get(event.session, (-(10**15), {}, []))
-        if event.at_ms - at_ms >= refresh_ms or refs != refs_of(meta):
+        at_ms, known, counters = held.get(event.session, (-(10**15), ({}, None), []))
+        knows = (refs_of(meta), meta.ip_country)
+        if event.at_ms - at_ms >= refresh_ms or known != knows:
             counters = naive(worker.links, meta, event.at_ms)
-            held[event.session] = (event.at_ms, refs_of(meta), counters)
+            held[event.session] = (event.at_ms, knows, counters)
         assert found == counters
         assert event.at_ms - meta.counters_as_of_ms < max(refresh_ms, 1)
 
