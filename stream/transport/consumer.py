@@ -155,6 +155,10 @@ class Consumer(BaseConsumer):
         """Send Faust's signal; flow control is left alone, the other partitions go on."""
         await self.app.on_partitions_revoked.send({TP(*key) for key in keys})
 
+    def stop_sending(self, why: str) -> None:
+        """Have the producer give up what it has not sent."""
+        self._driver.producer.stop_sending(why)
+
     async def end_process(self, error: TransportFatalError) -> None:
         """Crash the app, so that the worker exits."""
         await self.crash(error)

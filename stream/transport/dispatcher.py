@@ -52,8 +52,7 @@ class Dispatcher:
         self.is_trusted = is_trusted
         self.call_soon = tell
         self._limiters: dict[str, ChunkLimiter] = {}
-        self._held: set[PartitionKey] = set()
-        self._is_leaving = False
+        self._leave_by: float | None = None
 
     def limiter(self, topic: str) -> ChunkLimiter:
         """Return the topic's limiter."""
@@ -81,8 +80,9 @@ class Dispatcher:
                 self.dispatch(line)
 
     def begin_drain(self, lines: Sequence[Line], is_drained: Callable[[], object]) -> None:
-        """No more chunks of these lines; call back when none of them is in flight."""
+        """No more chunks of these lines; call back when none is in flight, or the stop deadline is over."""
         waiting = 0
+        is_late = self._leave_by is not None and self.leave_left_s() == 0.0
 
         def one_less() -> None:
             nonlocal waiting
@@ -93,22 +93,34 @@ class Dispatcher:
         for line in lines:
             line.is_draining = True
             line.drop_pending()
-            if line.in_flight is not None:
+            if line.in_flight is not None and not is_late:
                 waiting += 1
                 line.drained.append(one_less)
         if not waiting:
             is_drained()
 
     async def leave(self, lines: Sequence[Line]) -> None:
-        """Wait for chunks in flight before the process stops, up to the stop deadline."""
-        self._is_leaving = True
+        """Wait for chunks in flight before the process stops, up to the stop deadline.
+
+        The deadline counts from the first call: whoever drains again shares what is left of it.
+        """
+        if self._leave_by is None:
+            self._leave_by = clock() + self._options.stop_deadline_s
+        elif self.leave_left_s() == 0.0:
+            return
         drained = asyncio.Event()
         self.begin_drain(lines, drained.set)
         try:
-            await asyncio.wait_for(drained.wait(), self._options.stop_deadline_s)
+            await asyncio.wait_for(drained.wait(), self.leave_left_s())
         except TimeoutError:
             late = [line for line in lines if line.in_flight is not None]
             log.warning("stopped with chunks in flight, to be read again: %s", late)
+
+    def leave_left_s(self) -> float:
+        """Seconds until the stop deadline, at least 0; the whole of it while nothing stops."""
+        if self._leave_by is None:
+            return self._options.stop_deadline_s
+        return max(0.0, self._leave_by - clock())
 
     def dispatch(self, line: Line) -> None:
         """Hand over the next chunk of a line, if everything allows it."""
@@ -118,7 +130,7 @@ class Dispatcher:
             or not line.is_ready
             or line.is_draining
             or line.gone
-            or line.key in self._held
+            or line.is_held
             or asyncio.get_running_loop().time() < line.not_before  # a timer is set
             or not self._receiver.accepts(line.key)
         ):
@@ -144,7 +156,7 @@ class Dispatcher:
             counters.chunks_stale_total += 1
         else:
             counters.chunks_abandoned_total += 1
-            if not self._is_leaving:
+            if self._leave_by is None:
                 self._retry_later(line, outcome)
         if line.drained:
             waiting, line.drained = line.drained, []
@@ -165,15 +177,15 @@ class Dispatcher:
             line.not_before = loop.time() + pause
             loop.call_at(line.not_before, self.dispatch, line)
 
-    def hold(self, key: PartitionKey) -> None:
-        """Hand out no more chunks of a partition."""
-        self._held.add(key)
+    @staticmethod
+    def hold(line: Line) -> None:
+        """Hand out no more chunks of a line. A new assignment of its partition is a new line, and free."""
+        line.is_held = True
 
-    def release(self, key: PartitionKey, line: Line | None) -> None:
-        """Hand out chunks of a partition again."""
-        self._held.discard(key)
-        if line is not None:
-            self.dispatch(line)
+    def release(self, line: Line) -> None:
+        """Hand out chunks of a line again."""
+        line.is_held = False
+        self.dispatch(line)
 
     def warn_overdue(self, lines: Sequence[Line]) -> None:
         """Log chunks that are in flight for long: an agent may have gone on without ending one."""

@@ -94,15 +94,37 @@ class Transport(BaseTransport):
         engine.rewind(line, offset)
         return True
 
-    def pause_partition(self, topic: str, partition: int) -> None:
-        """No more chunks of this partition until :meth:`resume_partition`, owned or not."""
-        self._engine().dispatcher.hold((topic, partition))
+    def pause_partition(self, topic: str, partition: int) -> bool:
+        """No more chunks of this partition until :meth:`resume_partition` or the end of this assignment.
 
-    def resume_partition(self, topic: str, partition: int) -> None:
-        """Hand out chunks again."""
+        Given up or lost, and gained again, it starts afresh. Returns False where it is not owned.
+        """
         engine = self._engine()
-        key = (topic, partition)
-        engine.dispatcher.release(key, engine.membership.ready.get(key))
+        line = engine.membership.ready.get((topic, partition))
+        if line is None or line.gone:
+            return False
+        engine.dispatcher.hold(line)
+        return True
+
+    def resume_partition(self, topic: str, partition: int) -> bool:
+        """Hand out chunks again. Returns False where the partition is not owned."""
+        engine = self._engine()
+        line = engine.membership.ready.get((topic, partition))
+        if line is None or line.gone:
+            return False
+        engine.dispatcher.release(line)
+        return True
+
+    def fail(self, error: TransportFatalError) -> None:
+        """End the process as a fatal error of the consumer does: ``on_fatal``, then the worker crashes.
+
+        Only the first error counts. To be called on the event loop.
+        """
+        self._engine().fatal(error)
+
+    def stop_left_s(self) -> float:
+        """Seconds left of ``stop_deadline_s``; all of it while nothing stops."""
+        return self._engine().stop_left_s()
 
     def assignment(self) -> frozenset[PartitionKey]:
         """Partitions owned and started."""

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_JOIN_S = 30.0
+_LEAVE_S = 2.0
+"""For the last commit and leaving the group, where chunks took all of the stop deadline."""
 
 
 class Host(Receiver, Protocol):
@@ -34,6 +35,9 @@ class Host(Receiver, Protocol):
 
     async def partitions_left(self, keys: Sequence[PartitionKey]) -> None:
         """Partitions were revoked or lost."""
+
+    def stop_sending(self, why: str) -> None:
+        """What chunks have handed to the producer must not be sent any more."""
 
     async def end_process(self, error: TransportFatalError) -> None:
         """End the process."""
@@ -92,10 +96,15 @@ class Engine:
         poller = self._poller
         if poller is not None:
             poller.close()
-            await asyncio.get_running_loop().run_in_executor(None, poller.join, _JOIN_S)
+            left_s = max(_LEAVE_S, self.stop_left_s())
+            await asyncio.get_running_loop().run_in_executor(None, poller.join, left_s)
             if poller.is_alive():
-                log.error("the poll thread did not end within %.0f s", _JOIN_S)
-        await self.membership.stop()
+                log.error("the poll thread did not end within %.1f s", left_s)
+        await self.membership.stop(self.stop_left_s())
+
+    def stop_left_s(self) -> float:
+        """Seconds left of the stop deadline; all of it while nothing stops."""
+        return self.dispatcher.leave_left_s()
 
     def is_trusted(self) -> bool:
         """Whether this process can be sure of its membership."""
@@ -144,11 +153,19 @@ class Engine:
 
     def revoked(self, lines: Sequence[Line]) -> None:
         """Lines were drained, committed and given up."""
+        self._disown(lines)
         self.membership.revoked(lines)
 
     def lost(self, lines: Sequence[Line]) -> None:
         """Lines were taken away."""
+        self._disown(lines)
         self.membership.lost(lines)
+
+    def _disown(self, lines: Sequence[Line]) -> None:
+        # What waits in the producer's queue would come behind what the next owner publishes.
+        late = [line for line in lines if line.in_flight is not None]
+        if late:
+            self.host.stop_sending(f"partitions went with a chunk in flight: {late}")
 
     def confirmed(self, offsets: Mapping[PartitionKey, int]) -> None:
         """The broker stored offsets."""
@@ -246,5 +263,6 @@ class Engine:
                 in_flight_age_s=None if flight is None else now - flight.since,
                 last_progress_age_s=None if line.last_progress is None else now - line.last_progress,
                 is_paused=part is not None and part.marks.is_paused,
+                is_held=line.is_held,
             )
         return found

@@ -29,19 +29,20 @@ class TransportFatalError(TransportError):
 
 @dataclass(frozen=True, slots=True)
 class FailedRecord:
-    """One record of a batch that will not be delivered."""
+    """One record of a batch that was not acknowledged; where that got lost, it may have been written all the same."""
 
     index: int
     """Position in the list given to ``produce_batch``."""
     record: OutRecord
     error: KafkaError
     retriable: bool
-    """True: given up only because the time for retries ran out."""
+    """True: never sent, or given up because the time ran out; False: refused for good."""
 
 
 class ProduceError(TransportError):
     """Some records of a batch could not be delivered; all others of the batch were.
 
+    No record was written behind one that failed (in its partition), so the whole batch may be repeated in order.
     ``failures`` says which, in batch order.
     """
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _BUFFER_WAIT_S = 0.005
+_CLOSE_MIN_S = 0.5
+_CLOSE_S = 10.0
+_FLUSH_S = 30.0
 
 
 class FaustProducer(BaseProducer):
@@ -36,9 +39,13 @@ class FaustProducer(BaseProducer):
 
     async def on_stop(self) -> None:
         """Send what is buffered; end the shared producer."""
-        left = await self._core().close()
+        left = await self._core().close(min(_CLOSE_S, self._stop_left_s()))
         if left:
             log.error("%d records were not delivered at the stop", left)
+
+    def _stop_left_s(self) -> float:
+        """What chunks left of the stop deadline; and a little for what they had just handed in."""
+        return max(_CLOSE_MIN_S, cast("Transport", self.transport).stop_left_s())
 
     def _core(self) -> Any:
         return cast("Transport", self.transport).producer
@@ -115,7 +122,7 @@ class FaustProducer(BaseProducer):
     async def flush(self) -> None:
         """Wait for everything handed in so far."""
         await self.buffer.flush()
-        await self._core().flush()
+        await self._core().flush(min(_FLUSH_S, self._stop_left_s()))
 
     def key_partition(self, topic: str, key: bytes) -> TP:
         """Partition of a key, as every other client with murmur2 places it."""

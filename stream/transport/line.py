@@ -42,6 +42,7 @@ class Line:
         "high",
         "in_flight",
         "is_draining",
+        "is_held",
         "is_ready",
         "key",
         "last_progress",
@@ -70,6 +71,8 @@ class Line:
         """The start offset is set and Faust knows of the partition."""
         self.is_draining = False
         """Being revoked: no more chunks."""
+        self.is_held = False
+        """The user wants no chunks of it now; ends with the assignment."""
         self.drained: list[Callable[[], object]] = []
         """To be called when no chunk is in flight any more."""
         self.committed_at_start: int | None = None

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 _RETRY_MIN_S = 0.2
 _RETRY_MAX_S = 5.0
+_STOP_MIN_S = 0.5
+_STOP_MAX_S = 5.0
 
 
 class Membership:
@@ -57,11 +59,11 @@ class Membership:
         """The log does not have the position of a line."""
         self._submit(lambda: self._bridge(line, epoch, position, low, high))
 
-    async def stop(self) -> None:
-        """Let queued changes finish (those that can)."""
+    async def stop(self, left_s: float) -> None:
+        """Let queued changes finish, those that can in the time left."""
         task = self._task
         if task is not None and not task.done():
-            await asyncio.wait([task], timeout=5.0)
+            await asyncio.wait([task], timeout=min(_STOP_MAX_S, max(_STOP_MIN_S, left_s)))
             task.cancel()
 
     def _forget(self, lines: Sequence[Line]) -> None:

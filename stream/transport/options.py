@@ -30,6 +30,9 @@ _RESERVED = frozenset(
 )
 
 
+_AFTER_DEADLINE_S = 5.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransportOptions:
     """Settings of one transport; immutable, checked when made.
@@ -88,7 +91,7 @@ class TransportOptions:
     drain_deadline_s: float = 4.0
     """How long a revoke waits for chunks in flight; must be less than the session timeout."""
     stop_deadline_s: float = 20.0
-    """How long a stop waits for chunks in flight, before it gives them up."""
+    """How long a stop waits for chunks in flight, before it gives them up; about two seconds to leave come on top."""
     retry_min_s: float = 0.05
     """Wait before the second repeat of an abandoned chunk (the first is at once), doubled each time ..."""
     retry_max_s: float = 5.0
@@ -104,10 +107,8 @@ class TransportOptions:
     """Producer: how long a batch waits for company; 0 sends at once."""
     max_in_flight_bytes: int = 32 * 1024 * 1024
     """Producer: more than this and ``produce_batch`` waits before it goes on."""
-    delivery_timeout_s: float = 30.0
-    """Producer: librdkafka's ``message.timeout.ms`` for one try."""
-    produce_deadline_s: float = 120.0
-    """Producer: retriable failures are tried again for so long."""
+    produce_deadline_s: float = 60.0
+    """Producer: how long a batch may take, librdkafka's own tries included; then nothing more of it is sent."""
 
     def __post_init__(self) -> None:
         problems = [f"{name} must be > 0" for name in _POSITIVE if not getattr(self, name) > 0]
@@ -189,20 +190,26 @@ class TransportOptions:
 
     def producer_config(self, bootstrap: str) -> dict[str, Any]:
         """Librdkafka configuration of the producer (without callbacks)."""
-        return {
+        config: dict[str, Any] = {
             "bootstrap.servers": bootstrap,
             "enable.idempotence": True,
             "acks": "all",
             # librdkafka's own default places most keys elsewhere than the Java client does.
             "partitioner": "murmur2_random",
             "linger.ms": self.linger_ms,
-            "message.timeout.ms": int(self.delivery_timeout_s * 1000),
+            # The deadline is kept by purging the client, which cuts all its partitions at one point. A message's
+            # own timeout comes a little later, for what is no batch: one by one, it could let a later one through.
+            "message.timeout.ms": int((self.produce_deadline_s + _AFTER_DEADLINE_S) * 1000),
             "queue.buffering.max.messages": 1_000_000,
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 2000,
             **self.common_properties,
             **self.producer_properties,
         }
+        if str(config["enable.idempotence"]).lower() == "true":
+            # Where a broker refuses a record, those behind it must not follow.
+            config.setdefault("enable.gapless.guarantee", True)
+        return config
 
     def admin_config(self, bootstrap: str) -> dict[str, Any]:
         """Librdkafka configuration of the admin client."""
@@ -214,7 +221,6 @@ _POSITIVE = (
     "admin_timeout_s",
     "commit_interval_s",
     "committed_timeout_s",
-    "delivery_timeout_s",
     "drain_deadline_s",
     "heartbeat_interval_s",
     "hold_records",

@@ -44,6 +44,8 @@ _UNREADABLE = frozenset(
 _SETTLING_POLL_S = 0.005
 _HOLD_S = 0.005
 _HOLD_BATCH = 64
+_ASK_MIN_S = 0.2
+_ASK_MAX_S = 5.0
 
 
 class Poller(threading.Thread):
@@ -66,6 +68,7 @@ class Poller(threading.Thread):
         self._tell = tell
         self._counters = counters
         self._commands: deque[Callable[[], None]] = deque()
+        self._later: list[tuple[float, Callable[[], None]]] = []
         self._is_closing = threading.Event()
         self._all_topics: set[str] = set()
         self._was_burst = False
@@ -148,6 +151,8 @@ class Poller(threading.Thread):
     def _step(self, ownership: Ownership) -> None:
         for _ in range(len(self._commands)):  # what they post in turn waits for the next round
             self._commands.popleft()()
+        if self._later:
+            self._post_due()
         ownership.announce()
         ownership.probe()
         self._watermarks(ownership)
@@ -161,6 +166,12 @@ class Poller(threading.Thread):
         batch.insert(0, first)
         self._was_burst = len(batch) > 8
         self._hand_over(ownership, batch)
+
+    def _post_due(self) -> None:
+        now = clock()
+        due = [command for when, command in self._later if when <= now]
+        self._later = [(when, command) for when, command in self._later if when > now]
+        self._commands.extend(due)
 
     def _allowance(self, ownership: Ownership) -> tuple[float, int]:
         """How long to block and how many records to take, by what waits already."""
@@ -266,7 +277,10 @@ class Poller(threading.Thread):
         key = part.line.key
         log.warning("%s[%s] at %s: %s", *key, part.next_offset, error.str())
 
+        pause = _ASK_MIN_S
+
         def ask() -> None:
+            nonlocal pause
             # After the good records of this batch, so that `next_offset` is the real position.
             if self._owned().parts.get(key) is not part:
                 return
@@ -276,8 +290,9 @@ class Poller(threading.Thread):
                     TopicPartition(*key), timeout=self._options.committed_timeout_s
                 )
             except KafkaException as exc:
-                log.warning("%s[%s]: reading its bounds failed, trying again: %s", *key, exc)
-                self.post(ask)
+                log.warning("%s[%s]: reading its bounds failed, trying again in %.1f s: %s", *key, pause, exc)
+                self._later.append((clock() + pause, ask))
+                pause = min(2 * pause, _ASK_MAX_S)
                 return
             self._tell(self._loop_side.out_of_range, part.line, part.epoch, part.next_offset, low, high)
 

@@ -76,6 +76,9 @@ class PartitionStats:
     last_progress_age_s: float | None
     """Seconds since a chunk was last done; None before the first."""
     is_paused: bool
+    """The marks of waiting records hold it back."""
+    is_held: bool = False
+    """``pause_partition`` holds it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +112,10 @@ class ProducerCounters:
     batches_total: int = 0
     records_total: int = 0
     """Delivered."""
-    retries_total: int = 0
-    """Records tried again."""
+    clients_replaced_total: int = 0
+    """Times a client was purged, with all that it had not yet delivered, and a fresh one made."""
     failures: Counter[str] = field(default_factory=Counter)
-    """Failed tries by librdkafka error name, retried ones included."""
+    """Records not delivered, by librdkafka error name."""
     client_errors: Counter[str] = field(default_factory=Counter)
     buffer_waits_total: int = 0
     """Waits for room in librdkafka's queue."""

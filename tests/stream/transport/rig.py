@@ -131,3 +131,22 @@ def produce(bootstrap: str, topic: str, count: int, *, partition: int = 0, size:
     for i in range(count):
         producer.produce(topic, b"%d|" % i + b"x" * size, partition=partition)
     assert producer.flush(20) == 0
+
+
+MOCK: dict[str, Any] = {"consumer_properties": {"fetch.wait.max.ms": 2}}
+
+
+MOCK_PARTITIONS = 4
+"""The mock makes topics by itself, always with so many partitions."""
+
+
+def new_topic(bootstrap: str) -> str:
+    name = f"m{time.time_ns()}"
+    client = Producer({"bootstrap.servers": bootstrap})
+    while len(client.list_topics(name, timeout=5).topics[name].partitions) != MOCK_PARTITIONS:
+        time.sleep(0.02)
+    return name
+
+
+def mock_rig(bootstrap: str, topic: str, folder: Path, **options: Any) -> Rig:
+    return Rig(bootstrap, topic, folder, topic_ids={topic: "fixed-id"}, **{**MOCK, **options})

@@ -229,11 +229,54 @@ async def test_a_drain_waits_for_its_lines_only() -> None:
 async def test_hold_and_release() -> None:
     desk = Desk()
     line = desk.line()
-    desk.dispatcher.hold(line.key)
+    desk.dispatcher.hold(line)
     desk.feed(line, 0, 5)
     assert not desk.chunks
-    desk.dispatcher.release(line.key, line)
+    desk.dispatcher.release(line)
     assert len(desk.chunks) == 1
+
+
+async def test_a_hold_ends_with_its_assignment() -> None:
+    desk = Desk()
+    before = desk.line()
+    desk.dispatcher.hold(before)
+    desk.feed(before, 0, 5)
+    before.gone = True
+    after = desk.line()  # the same partition, assigned to the same process again
+    desk.feed(after, 0, 5)
+    assert [(c.first_offset, c.next_offset) for c in desk.chunks] == [(0, 5)]
+
+
+async def test_a_stop_waits_for_one_deadline_however_often_it_drains() -> None:
+    desk = Desk(stop_deadline_s=0.2)
+    line = desk.line()
+    desk.feed(line, 0, 5)
+    loop = asyncio.get_running_loop()
+    assert desk.dispatcher.leave_left_s() == 0.2
+    began = loop.time()
+    await desk.dispatcher.leave([line])
+    assert 0.19 <= loop.time() - began < 0.4
+    assert desk.dispatcher.leave_left_s() == 0.0
+    began = loop.time()
+    await desk.dispatcher.leave([line])
+    drained: list[bool] = []
+    desk.dispatcher.begin_drain([line], lambda: drained.append(True))  # the revoke that a close brings
+    assert drained == [True]
+    assert loop.time() - began < 0.05
+    assert desk.chunks[0].is_open
+
+
+async def test_a_second_drain_of_a_stop_has_what_the_first_left() -> None:
+    desk = Desk(stop_deadline_s=0.3)
+    line = desk.line()
+    await desk.dispatcher.leave([line])  # nothing in flight: at once
+    other = desk.line(1)
+    desk.feed(other, 0, 5)
+    await asyncio.sleep(0.15)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await desk.dispatcher.leave([line, other])
+    assert 0.1 <= loop.time() - began < 0.25
 
 
 async def test_the_byte_bound_cuts_a_chunk() -> None:

@@ -1,52 +1,26 @@
-"""The transport on the broker inside librdkafka: chunks, commits, hooks, errors, back-pressure, the producer."""
+"""The transport on the broker inside librdkafka: chunks, commits, hooks, errors, back-pressure."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import time
 from pathlib import Path
 from typing import Any
 
 import faust
 import pytest
-from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka import Producer as Client
 
 from stream.transport import (
     Chunk,
-    OutRecord,
-    ProduceError,
-    Producer,
     StartRequest,
     TransportConfigurationError,
     TransportFatalError,
-    TransportOptions,
     configure,
     faust_settings,
-    partition_of,
 )
-from tests.stream.transport.rig import Recorder, Rig, produce
+from tests.stream.transport.rig import MOCK, MOCK_PARTITIONS, Recorder, Rig, mock_rig, new_topic, produce
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
-
-MOCK: dict[str, Any] = {"consumer_properties": {"fetch.wait.max.ms": 2}}
-
-
-MOCK_PARTITIONS = 4
-"""The mock makes topics by itself, always with so many partitions."""
-
-
-def new_topic(bootstrap: str) -> str:
-    name = f"m{time.time_ns()}"
-    client = Client({"bootstrap.servers": bootstrap})
-    while len(client.list_topics(name, timeout=5).topics[name].partitions) != MOCK_PARTITIONS:
-        time.sleep(0.02)
-    return name
-
-
-def mock_rig(bootstrap: str, topic: str, folder: Path, **options: Any) -> Rig:
-    return Rig(bootstrap, topic, folder, topic_ids={topic: "fixed-id"}, **{**MOCK, **options})
 
 
 async def test_all_records_come_once_in_order_and_are_committed(mock_kafka: str, tmp_path: Path) -> None:
@@ -246,102 +220,28 @@ async def test_the_url_carries_all_hosts(tmp_path: Path) -> None:
     assert configure(app).bootstrap == "a:1,b:9092,c:3"
 
 
-# --- the producer -----------------------------------------------------------------------------------
-
-
-def read(bootstrap: str, topic: str) -> list[Any]:
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "r", "fetch.wait.max.ms": 2})
-    found: list[Any] = []
-    try:
-        parts = [TopicPartition(topic, p, 0) for p in range(MOCK_PARTITIONS)]
-        total = sum(consumer.get_watermark_offsets(tp, timeout=5)[1] for tp in parts)
-        consumer.assign(parts)
-        while len(found) < total:
-            message = consumer.poll(5)
-            assert message is not None
-            assert message.error() is None
-            found.append(message)
-    finally:
-        consumer.close()
-    return found
-
-
-async def test_a_batch_is_delivered_in_full_and_placed_as_java_does(mock_kafka: str) -> None:
+async def test_the_user_can_end_the_process(mock_kafka: str, tmp_path: Path) -> None:
     topic = new_topic(mock_kafka)
-    producer = Producer(mock_kafka, TransportOptions())
-    keys = [b"key-%d" % i for i in range(200)]
-    await producer.produce_batch([OutRecord(topic, b"v", key) for key in keys])
-    await producer.produce_batch([OutRecord(topic, None, b"tomb", 3, [("h", b"1"), ("n", None)], 1_700_000_000_123)])
-    await producer.produce_batch([])
-    assert producer.in_flight_bytes == producer.in_flight_records == 0
-    assert producer.counters.records_total == 201
-    found = read(mock_kafka, topic)
-    assert {m.key(): m.partition() for m in found if m.value()} == {
-        key: partition_of(key, MOCK_PARTITIONS) for key in keys
-    }
-    (tomb,) = [m for m in found if m.value() is None]
-    assert (tomb.partition(), tomb.headers(), tomb.timestamp()[1]) == (3, [("h", b"1"), ("n", None)], 1_700_000_000_123)
-    assert await producer.close() == 0
+    async with mock_rig(mock_kafka, topic, tmp_path) as rig:
+        await rig.until(rig.transport.assignment)
+        rig.transport.fail(TransportFatalError("the store is another one"))
+        rig.transport.fail(TransportFatalError("too late"))
+        await rig.until(lambda: rig.app.should_stop)
+        assert [str(error) for error in rig.hooks.fatals] == ["the store is another one"]
+        assert rig.app.crash_reason is rig.hooks.fatals[0]
 
 
-async def test_permanent_failures_are_named_and_the_rest_is_delivered(mock_kafka: str) -> None:
+async def test_a_pause_is_of_this_assignment_and_is_shown(mock_kafka: str, tmp_path: Path) -> None:
     topic = new_topic(mock_kafka)
-    producer = Producer(mock_kafka, TransportOptions(producer_properties={"message.max.bytes": 2000}))
-    records = [OutRecord(topic, b"x" * (10_000 if i in {1, 4} else 10)) for i in range(6)]
-    with pytest.raises(ProduceError) as caught:
-        await producer.produce_batch(records)
-    assert [(f.index, f.error.name(), f.retriable) for f in caught.value.failures] == [
-        (1, "MSG_SIZE_TOO_LARGE", False),
-        (4, "MSG_SIZE_TOO_LARGE", False),
-    ]
-    assert caught.value.total == 6
-    assert len(read(mock_kafka, topic)) == 4
-    assert producer.in_flight_bytes == 0
-    await producer.close()
-
-
-async def test_back_pressure_bounds_bytes_in_flight(mock_kafka: str) -> None:
-    topic = new_topic(mock_kafka)
-    producer = Producer(mock_kafka, TransportOptions(max_in_flight_bytes=5_000))
-    most = 0
-
-    async def watch() -> None:
-        nonlocal most
-        while True:
-            most = max(most, producer.in_flight_bytes)
-            await asyncio.sleep(0)
-
-    watching = asyncio.get_running_loop().create_task(watch())
-    await asyncio.gather(*(producer.produce_batch([OutRecord(topic, b"x" * 1000)] * 2) for _ in range(20)))
-    watching.cancel()
-    assert 0 < most <= 5_000
-    assert producer.counters.room_waits_total > 0
-    assert len(read(mock_kafka, topic)) == 40
-    await producer.close()
-
-
-async def test_a_full_queue_waits(mock_kafka: str) -> None:
-    topic = new_topic(mock_kafka)
-    properties = {"queue.buffering.max.messages": 10, "linger.ms": 1}
-    producer = Producer(mock_kafka, TransportOptions(producer_properties=properties))
-    await producer.produce_batch([OutRecord(topic, b"%d" % i) for i in range(100)])
-    assert producer.counters.buffer_waits_total > 0
-    assert sorted(int(m.value()) for m in read(mock_kafka, topic)) == list(range(100))
-    await producer.close()
-
-
-async def test_retriable_failures_are_tried_again_until_the_deadline() -> None:
-    options = TransportOptions(delivery_timeout_s=0.3, produce_deadline_s=3.0)
-    producer = Producer("127.0.0.1:1", options)  # nobody is there
-    with pytest.raises(ProduceError) as caught:
-        await producer.produce_batch([OutRecord("t", b"x")])
-    (failure,) = caught.value.failures
-    assert failure.retriable
-    assert failure.error.name() == "_MSG_TIMED_OUT"
-    assert producer.counters.retries_total >= 1
-    await producer.close(0.1)
-    with pytest.raises(Exception, match="closed"):
-        await producer.produce_batch([OutRecord("t", b"x")])
+    async with mock_rig(mock_kafka, topic, tmp_path) as rig:
+        await rig.until(rig.transport.assignment)
+        assert rig.transport.pause_partition(topic, 1)
+        assert not rig.transport.pause_partition(topic, 99)
+        assert not rig.transport.resume_partition("other", 0)
+        held = {key[1]: p.is_held for key, p in rig.transport.stats().partitions.items()}
+        assert held == {0: False, 1: True, 2: False, 3: False}
+        assert rig.transport.resume_partition(topic, 1)
+        assert not rig.transport.stats().partitions[topic, 1].is_held
 
 
 async def test_an_agent_may_be_concurrent(mock_kafka: str, tmp_path: Path) -> None:

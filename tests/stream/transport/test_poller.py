@@ -1,0 +1,61 @@
+"""The poll thread's steps, run by hand on a consumer that fails."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, cast
+
+from confluent_kafka import KafkaError, KafkaException
+
+from stream.transport import Counters, TransportOptions
+from stream.transport.line import Line
+from stream.transport.ownership import Ownership
+from stream.transport.part import Part
+from stream.transport.poller import Poller
+
+
+class Broken:
+    """A consumer that gets nothing, and fails at once when it is asked for bounds."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+
+    def poll(self, timeout: float) -> None:
+        time.sleep(min(timeout, 0.01))
+
+    def get_watermark_offsets(self, partition: Any, timeout: float = 0, *, cached: bool = False) -> tuple[int, int]:
+        if cached:
+            return 0, 0
+        self.asked.append(time.monotonic())
+        if len(self.asked) < 3:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        return 5, 9
+
+
+def test_asking_for_bounds_backs_off() -> None:
+    told: list[tuple[Any, ...]] = []
+
+    def tell(callback: Any, *args: object) -> bool:
+        told.append(args)
+        return True
+
+    class Side:
+        out_of_range = None
+
+    consumer, options, side = Broken(), TransportOptions(), cast("Any", Side())
+    poller = Poller({}, options, side, cast("Any", None), tell, Counters())
+    poller._consumer = cast("Any", consumer)
+    ownership = Ownership(cast("Any", consumer), options, side, cast("Any", None), tell, Counters())
+    poller.ownership = ownership
+    line = Line(cast("Any", None), "t", 0, 1)
+    part = Part(line, 1, 3, options)
+    ownership.lines[line.key], ownership.parts[line.key] = line, part
+    poller._out_of_range(part, KafkaError(KafkaError.OFFSET_OUT_OF_RANGE))
+    deadline = time.monotonic() + 3
+    while not told and time.monotonic() < deadline:
+        poller._step(ownership)
+    assert told == [(line, 1, 3, 5, 9)]
+    assert part.is_stopped
+    first, second, third = consumer.asked
+    assert 0.2 <= second - first < 0.35
+    assert 0.4 <= third - second < 0.55
