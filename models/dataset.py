@@ -7,30 +7,41 @@ functions, so that scoring cannot see a label: `read_recordings` asks the file f
 
 import gzip
 import json
+import stat
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.deadletter import DeadLetterReason
+from schemas.envelope import Rejected, decode
 from schemas.telemetry import Telemetry
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 PARQUET_NAME = "sessions.parquet"
+RECORD_ENDINGS: tuple[str, ...] = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+"""How the name of a file of telemetry records ends."""
 
 RECORDING_COLUMNS: tuple[str, ...] = (
     "session_id", "source", "pointer_type", "viewport_w", "viewport_h", "t_ms", "x", "y", "kind", "button",
     "key_down_ms", "key_up_ms", "key_cat",
 )  # fmt: skip
 """All that scoring reads. `session_id` is copied to the output and parsed for nothing."""
+_PLAIN_NUMBERS = frozenset({"viewport_w", "viewport_h"})
+"""Those among them that hold one number a session; the others after the first three hold a list of numbers."""
 
 TRUTH_COLUMNS: tuple[str, ...] = ("session_id", "source", "user_id", "label", "bot_family", "capture", "note")
 """What training and evaluation read beside, and scoring never."""
+
+
+_LONGEST_MS = 1e15
+"""Times beyond it are no times (ms; epoch times are far below)."""
 
 
 class DatasetError(ValueError):
@@ -84,31 +95,105 @@ class Truth:
 
 
 def parquet_of(path: Path) -> Path:
-    """The session table of a folder, or the file itself. Raises DatasetError when there is none."""
-    if path.is_dir():
-        path = path / PARQUET_NAME
-    if not path.is_file():
-        raise DatasetError(f"{path} does not exist: expected a folder with {PARQUET_NAME}")
+    """The session table of a folder, or the .parquet file itself. Raises DatasetError when there is none."""
+    mode = _mode_of(path)
+    if stat.S_ISDIR(mode):
+        try:
+            inside = _mode_of(path / PARQUET_NAME)
+        except DatasetError:
+            raise DatasetError(f"{path} has no {PARQUET_NAME}") from None
+        if not stat.S_ISREG(inside):
+            raise DatasetError(f"{path / PARQUET_NAME} is not a regular file")
+        return path / PARQUET_NAME
+    if not stat.S_ISREG(mode):
+        raise DatasetError(f"{path} is neither a regular file nor a folder with {PARQUET_NAME}")
+    if path.suffix != ".parquet":
+        raise DatasetError(
+            f"{path}: telemetry records are in a file whose name ends in .jsonl or .ndjson (also .gz), "
+            f"recorded sessions in a folder with {PARQUET_NAME}"
+        )
     return path
 
 
 def is_records(path: Path) -> bool:
-    """Whether the path holds telemetry records as JSON lines (by its name), not recorded sessions."""
-    return path.is_file() and any(path.name.endswith(end) for end in (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"))
+    """Whether the path is a file of telemetry records as JSON lines (by its name), not recorded sessions.
+
+    Raises DatasetError with one line when it can be neither: then there is nothing to read.
+    """
+    mode = _mode_of(path)
+    if stat.S_ISREG(mode) and path.name.endswith(RECORD_ENDINGS):
+        return True
+    parquet_of(path)
+    return False
+
+
+def _mode_of(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: not found") from None
+    except OSError as error:
+        raise DatasetError(f"{path}: {error.strerror}") from None
 
 
 def _open_parquet(path: Path) -> Any:
+    file = parquet_of(path)
     try:
         from pyarrow import parquet
     except ImportError as error:
         raise DatasetError(
             "reading recorded sessions needs the extra `train`: pip install 'tellwire[train]'"
         ) from error
-    file = parquet_of(path)
     try:
         return parquet.ParquetFile(file)
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} is no readable parquet file: {error}") from error
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> DatasetError:
+    """What pyarrow says may have several lines, and the path in it again."""
+    said = str(error).strip().splitlines()
+    return DatasetError(f"{path} cannot be read as parquet: {said[0] if said else type(error).__name__}")
+
+
+def _batches(path: Path, file: Any, columns: list[str], rows: int) -> Iterator[Any]:
+    """Record batches of these columns. Raises DatasetError where the file's data are damaged."""
+    try:
+        yield from file.iter_batches(batch_size=rows, columns=columns, use_threads=False)
+    except (OSError, ValueError) as error:
+        raise _unreadable(parquet_of(path), error) from None
+
+
+def _check_columns(path: Path, schema: Any) -> None:
+    """Refuse a table without event columns, or with columns of another kind than a session's."""
+    from pyarrow import types
+
+    names = set(schema.names)
+    if names.isdisjoint({"t_ms", "key_down_ms"}):
+        raise DatasetError(f"{path} has neither the column t_ms nor key_down_ms: there is nothing to score")
+
+    def is_number(kind: Any) -> bool:
+        return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+
+    for name in RECORDING_COLUMNS[3:]:
+        if name not in names:
+            continue
+        kind = schema.field(name).type
+        if types.is_null(kind):
+            continue
+        if name in _PLAIN_NUMBERS:
+            if not is_number(kind):
+                raise DatasetError(f"{path}: column {name} is {kind}, wanted a number")
+        elif not ((types.is_list(kind) or types.is_large_list(kind)) and is_number(kind.value_type)):
+            raise DatasetError(f"{path}: column {name} is {kind}, wanted a list of numbers")
+
+
+def check_recordings(path: Path) -> None:
+    """Check that a folder or parquet file holds recorded sessions that can be read; raises DatasetError."""
+    file = _open_parquet(path)
+    _check_columns(path, file.schema_arrow)
+    if not file.metadata.num_rows:
+        raise DatasetError(f"{parquet_of(path)} has no session")
 
 
 def count_recordings(path: Path) -> int:
@@ -122,6 +207,8 @@ def _float_rows(batch: Any, name: str) -> list[Floats]:
     if name not in batch.schema.names:
         return [np.zeros(0)] * rows
     column = batch.column(batch.schema.get_field_index(name))
+    if column.null_count == rows:  # also a column without a type, which has no lists in it
+        return [np.zeros(0)] * rows
     offsets = np.asarray(column.offsets)
     values = column.values.to_numpy(zero_copy_only=False).astype(np.float64)
     valid = np.asarray(column.is_valid())
@@ -146,7 +233,7 @@ def _pointer_of(
     t: Floats, x: Floats, y: Floats, kind: Floats, button: Floats
 ) -> tuple[Floats, Floats, Floats, Codes, Codes]:
     n = min(len(t), len(x), len(y))
-    finite = np.isfinite(t[:n]) & np.isfinite(x[:n]) & np.isfinite(y[:n])
+    finite = (np.abs(t[:n]) <= _LONGEST_MS) & np.isfinite(x[:n]) & np.isfinite(y[:n])
     kinds, buttons = _codes(kind, n), _codes(button, n)
     if finite.all():
         return t[:n], x[:n], y[:n], kinds, buttons
@@ -158,7 +245,7 @@ def _keys_of(down: Floats, up: Floats, category: Floats) -> tuple[Floats, Floats
     n = len(down)
     releases = up if len(up) == n else np.full(n, np.nan)
     classes = _codes(category, n)
-    keep = np.flatnonzero(np.isfinite(down))
+    keep = np.flatnonzero(np.abs(down) <= _LONGEST_MS)
     order = keep[np.argsort(down[keep], kind="stable")]
     return down[order], releases[order], classes[order]
 
@@ -167,15 +254,14 @@ def read_recordings(path: Path, *, batch_rows: int = 256) -> Iterator[Recording]
     """Every session of a folder or parquet file in the file's order, `batch_rows` in memory at a time.
 
     Reads only RECORDING_COLUMNS, of which any may be missing; a session without an id is named by its row number.
-    Raises DatasetError when there is no event column at all.
+    Raises DatasetError when there is no event column at all, or one that holds something else.
     """
     file = _open_parquet(path)
     names = set(file.schema_arrow.names)
-    if names.isdisjoint({"t_ms", "key_down_ms"}):
-        raise DatasetError(f"{path} has neither the column t_ms nor key_down_ms: there is nothing to score")
+    _check_columns(path, file.schema_arrow)
     first = 0
     columns = [name for name in RECORDING_COLUMNS if name in names]
-    for batch in file.iter_batches(batch_size=batch_rows, columns=columns, use_threads=False):
+    for batch in _batches(path, file, columns, batch_rows):
         ids, sources, kinds_of_pointer = (_plain(batch, name) for name in ("session_id", "source", "pointer_type"))
         widths, heights = _plain(batch, "viewport_w"), _plain(batch, "viewport_h")
         lists = {name: _float_rows(batch, name) for name in RECORDING_COLUMNS[5:]}
@@ -204,16 +290,22 @@ def read_truth(path: Path) -> dict[str, Truth]:
         )
     names = [name for name in TRUTH_COLUMNS if name in file.schema_arrow.names]
     truths: dict[str, Truth] = {}
-    for batch in file.iter_batches(batch_size=4096, columns=names, use_threads=False):
+    for batch in _batches(path, file, names, 4096):
         columns = {name: _plain(batch, name) for name in TRUTH_COLUMNS}
         for i in range(batch.num_rows):
             user = columns["user_id"][i]
             source = str(columns["source"][i])
+            try:
+                label = int(columns["label"][i])
+            except (TypeError, ValueError):
+                raise DatasetError(
+                    f"{path}: the label of session {columns['session_id'][i]} is {columns['label'][i]!r}, wanted 0 or 1"
+                ) from None
             truths[str(columns["session_id"][i])] = Truth(
                 session_id=str(columns["session_id"][i]),
                 source=source,
                 person=f"{source}/{user}" if user is not None else None,
-                label=int(columns["label"][i]),
+                label=label,
                 family=columns["bot_family"][i],
                 capture=str(columns["capture"][i] or "recorded"),
                 note=str(columns["note"][i] or ""),
@@ -224,26 +316,44 @@ def read_truth(path: Path) -> dict[str, Truth]:
 def read_records(path: Path) -> Iterator[Telemetry]:
     """Telemetry records of a JSON-lines file (.jsonl or .ndjson, also .gz), validated, in the file's order.
 
-    A record of another type (an upstream signal) is passed over. Raises DatasetError with the line's number.
+    A record of another type (an upstream signal) is passed over. Raises DatasetError with the line's number, or when
+    the file cannot be read (any more).
     """
-    decoder = msgspec.json.Decoder(Telemetry)
-    opener = gzip.open if path.name.endswith(".gz") else open
-    with opener(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
+    for number, line in _lines(path):
+        record = line.strip()
+        if not record:
+            continue
+        try:
+            event = decode(record, None)
+        except Rejected as rejected:
+            if rejected.reason is DeadLetterReason.UNKNOWN_TYPE and _other_type(record):
                 continue
-            try:
-                yield decoder.decode(line)
-            except msgspec.MsgspecError as error:
-                if _other_type(line):
-                    continue
-                raise DatasetError(f"{path.name} line {number}: {error}") from error
+            raise DatasetError(f"{path.name} line {number}, {rejected.path}: {rejected.detail}") from None
+        if isinstance(event, Telemetry):
+            yield event
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Lines of a file that may be compressed, counted from 1. Raises DatasetError."""
+    opener = gzip.open if path.name.endswith(".gz") else open
+    number = 0
+    try:
+        with opener(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                yield number, line
+    except EOFError:
+        raise DatasetError(f"{path.name} is cut off after line {number}: its gzip stream has no end") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        what = f"is damaged after line {number}" if number else "cannot be read as gzip"
+        raise DatasetError(f"{path.name} {what}: {error}") from None
+    except OSError as error:
+        raise DatasetError(f"{path.name}: {error.strerror or error}") from None
 
 
 def _other_type(line: bytes) -> bool:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     kind = record.get("type") if isinstance(record, dict) else None
     return isinstance(kind, str) and not kind.startswith("capture.telemetry")

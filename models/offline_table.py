@@ -1,14 +1,21 @@
 """The table that offline scoring writes: its columns, and writers for parquet and CSV that keep one batch in memory."""
 
+from __future__ import annotations
+
+import contextlib
 import csv
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Protocol, Self
+from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
 from models.dataset import DatasetError
-from models.offline import ScoredCut
 from schemas.risk import CHANNELS
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from models.offline import ScoredCut
 
 BATCH_ROWS = 20_000
 
@@ -77,17 +84,32 @@ class TableWriter(Protocol):
     ) -> None: ...
 
 
-class CsvWriter:
-    """Writes CSV with a header; floats in their shortest exact form."""
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn a full disc, a forbidden folder and the like into DatasetError with one line."""
+    try:
+        yield
+    except OSError as error:
+        # The library for parquet puts more than the system's words there, with the path that it was given.
+        said = os.strerror(error.errno) if error.errno else str(error).partition("\n")[0]
+        raise DatasetError(f"{path} cannot be written: {said}") from None
 
-    def __init__(self, path: Path) -> None:
-        self._file: IO[str] = path.open("w", newline="", encoding="utf-8")
-        self._csv = csv.DictWriter(self._file, NAMES, lineterminator="\n")
-        self._csv.writeheader()
+
+class CsvWriter:
+    """Writes CSV with a header; floats in their shortest exact form. Raises DatasetError where it cannot write."""
+
+    def __init__(self, path: Path, named: Path | None = None) -> None:
+        """Begin the table at `path`; errors call it `named`."""
+        self._path = named or path
+        with _writing(self._path):
+            self._file: IO[str] = path.open("w", newline="", encoding="utf-8")
+            self._csv = csv.DictWriter(self._file, NAMES, lineterminator="\n")
+            self._csv.writeheader()
 
     def write(self, rows: Sequence[ScoredCut]) -> None:
         """Write the rows of one session."""
-        self._csv.writerows(row_of(row) for row in rows)
+        with _writing(self._path):
+            self._csv.writerows(row_of(row) for row in rows)
 
     def __enter__(self) -> Self:
         return self
@@ -95,13 +117,22 @@ class CsvWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        if kind is not None:  # what is buffered may fail again: the first error is the one to tell
+            with contextlib.suppress(OSError):
+                self._file.close()
+            return
+        with _writing(self._path):
+            self._file.close()
 
 
 class ParquetWriter:
-    """Writes zstd parquet, a row group each BATCH_ROWS rows. Needs the extra `train`."""
+    """Writes zstd parquet, a row group each BATCH_ROWS rows. Needs the extra `train`.
 
-    def __init__(self, path: Path) -> None:
+    Raises DatasetError where it cannot write.
+    """
+
+    def __init__(self, path: Path, named: Path | None = None) -> None:
+        """Begin the table at `path`; errors call it `named`."""
         try:
             import pyarrow as pa  # noqa: PLC0415 - an extra
             from pyarrow import parquet  # noqa: PLC0415 - likewise
@@ -112,7 +143,9 @@ class ParquetWriter:
         kinds = {str: pa.string(), float: pa.float64(), int: pa.int64()}
         self._table: Any = pa.Table
         self._schema = pa.schema([(name, kinds[kind]) for name, kind in COLUMNS])
-        self._writer: Any = parquet.ParquetWriter(path, self._schema, compression="zstd")
+        self._path = named or path
+        with _writing(self._path):
+            self._writer: Any = parquet.ParquetWriter(path, self._schema, compression="zstd")
         self._rows: list[dict[str, Value]] = []
 
     def write(self, rows: Sequence[ScoredCut]) -> None:
@@ -123,7 +156,8 @@ class ParquetWriter:
 
     def _flush(self) -> None:
         if self._rows:
-            self._writer.write_table(self._table.from_pylist(self._rows, schema=self._schema))
+            with _writing(self._path):
+                self._writer.write_table(self._table.from_pylist(self._rows, schema=self._schema))
             self._rows = []
 
     def __enter__(self) -> Self:
@@ -132,17 +166,54 @@ class ParquetWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._flush()
-        self._writer.close()
+        if kind is not None:
+            with contextlib.suppress(OSError):
+                self._writer.close()
+            return
+        self._flush()
+        with _writing(self._path):
+            self._writer.close()
 
 
-def open_table(path: Path) -> TableWriter:
-    """The writer for a name that ends in .parquet or .csv. Raises DatasetError for another, or an absent folder."""
-    if not path.parent.is_dir():
-        raise DatasetError(f"{path.parent} does not exist")
-    if path.suffix == ".csv":
-        return CsvWriter(path)
-    if path.suffix == ".parquet":
-        return ParquetWriter(path)
-    raise DatasetError(f"{path.name}: the output's name must end in .parquet or .csv")
+ENDINGS: tuple[str, ...] = (".parquet", ".csv")
+
+
+def check_table(path: Path) -> None:
+    """Check a table's name before there is anything to write. Raises DatasetError with one line."""
+    if path.suffix not in ENDINGS:
+        raise DatasetError(f"{path}: the output's name must end in {' or '.join(ENDINGS)}")
+    with _writing(path):
+        if not path.parent.is_dir():
+            raise DatasetError(f"{path} cannot be written: there is no folder {path.parent}")
+        if path.is_dir():
+            raise DatasetError(f"{path} cannot be written: it is a folder")
+
+
+def open_table(path: Path) -> contextlib.AbstractContextManager[TableWriter]:
+    """The writer for a name that ends in .parquet or .csv, as a context.
+
+    The table is written beside `path` and takes its name at the end, so that a failure leaves what was there before.
+    Raises DatasetError for another name, an absent folder, and where it cannot be written.
+    """
+    check_table(path)
+    return _table(path)
+
+
+@contextlib.contextmanager
+def _table(path: Path) -> Iterator[TableWriter]:
+    with _writing(path):
+        wanted = path.resolve()
+        # What is no regular file, such as a device, can't be replaced: it is written to.
+        in_place = wanted.exists() and not wanted.is_file()
+    beside = wanted if in_place else wanted.with_name(f".tellwire-{os.getpid()}{path.suffix}")
+    try:
+        with CsvWriter(beside, path) if path.suffix == ".csv" else ParquetWriter(beside, path) as table:
+            yield table
+        if not in_place:
+            with _writing(path):
+                beside.replace(wanted)
+    except BaseException:
+        if not in_place:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+        raise

@@ -257,7 +257,7 @@ def make_app(kafka: KafkaSettings, group: str) -> faust.App:
     try:
         folder = tempfile.mkdtemp(prefix="tellwire-")
     except OSError as error:
-        msg = f"no temporary folder can be made ({error.strerror}): set the variable TMPDIR to one that can be written"
+        msg = f"no temporary folder can be made ({error.strerror}): set TMPDIR to one that can be written"
         raise SettingsError(msg) from None
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return faust.App(group, broker=f"librdkafka://{brokers}", datadir=folder, **faust_settings())

@@ -1,18 +1,20 @@
 """The learner process: learns from `risk.features`, publishes immutable snapshots to `models.snapshots`.
 
 Learning never happens on the scoring path. What was learnt lives in the snapshots: a learner starts from the latest one
-and reads on from the offsets that it contains, whatever the group has committed.
+and reads on, per flow, from the offsets that it contains, whatever the group has committed. A process that has learnt
+further than the latest snapshot goes on from its own trees and offsets, also after it lost partitions for a while.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import uvloop
+from confluent_kafka import Message
 
 from models.engine import Engine
-from models.snapshots import SnapshotSet
 from schemas.base import FLOWS, Flow
 from schemas.envelope import Rejected, cloud_event_headers, decode_served, encode
 from schemas.snapshot import Snapshot
@@ -21,17 +23,19 @@ from stream.agents import Tasks, register
 from stream.app import SNAPSHOT_WAIT_S, check_topics, make_app, run_faust, serve, transport_options
 from stream.evaluation import FEATURES_TOPIC
 from stream.health import Health
-from stream.learning import FlowLearner
+from stream.learning import FlowLearner, Made
 from stream.metrics import Metrics
 from stream.records import offset_of
 from stream.settings import Settings
-from stream.snapshots import SNAPSHOTS_TOPIC, SnapshotReader
-from stream.transport import Chunk, OutRecord, StartAt, StartRequest, TransportHooks, configure
+from stream.snapshots import SNAPSHOTS_TOPIC, Learnt, SnapshotReader
+from stream.transport import Chunk, OutRecord, ProduceError, StartAt, StartRequest, TransportHooks, configure
 from stream.transport_watch import TransportWatch
 
 log = logging.getLogger(__name__)
 
 PartitionKey = tuple[str, int]
+KEPT_MS: Final = 7 * 24 * 3_600_000
+"""How long a superseded snapshot can be read under its hash, ms; then the learner deletes it with a tombstone."""
 
 
 class Learner:
@@ -47,11 +51,11 @@ class Learner:
         self._snapshots = SnapshotReader(kafka_properties.consumer(settings.kafka), self.metrics)
         self._tasks = Tasks()
         self._flows: dict[Flow, FlowLearner] = {}
-        self._offsets: dict[int, int] = {}
+        self._next: dict[Flow, dict[int, int]] = {}  # by partition, the first offset that the flow has not learnt
         group = settings.kafka.learner_group
         self.app = make_app(settings.kafka, group)
         self.transport = configure(
-            self.app, transport_options(settings, group, (FEATURES_TOPIC,)), _FromSnapshots(self._learnt_to)
+            self.app, transport_options(settings, group, (FEATURES_TOPIC,)), _FromSnapshots(self._adopt, self._start_of)
         )
         self._watch = TransportWatch()
         self.metrics.registry.register(self._watch)
@@ -63,12 +67,11 @@ class Learner:
         """Run until a signal stops it; what was learnt since the last snapshot is learnt again at the next start."""
         loop = uvloop.new_event_loop()
         asyncio.set_event_loop(loop)
-        if not self._snapshots.start(SNAPSHOT_WAIT_S):
-            log.warning("the latest snapshots were not read in %s s; learning begins anew", SNAPSHOT_WAIT_S)
-        self._resume(self._snapshots.current)
         server = serve(self.health, self.metrics, self._settings)
-        log.info("learner starting", extra={"group": self._settings.kafka.learner_group})
         try:
+            self._await_snapshots()
+            self._resume()
+            log.info("learner starting", extra={"group": self._settings.kafka.learner_group})
             run_faust(self.app, loop)
         finally:
             self._snapshots.stop()
@@ -76,81 +79,119 @@ class Learner:
                 server.close()
             log.info("learner stopped")
 
-    def _resume(self, latest: SnapshotSet) -> None:
-        for flow in FLOWS:
-            prior = self.engine.anomaly_of(flow)
-            if prior is not None:
-                held, settings = latest.anomaly.get(flow), self._settings.learner
-                self._flows[flow] = FlowLearner(flow, prior, held, settings.max_share_per_source, settings.window_size)
+    def _await_snapshots(self) -> None:
+        """Wait, as long as it takes, until the latest snapshots were read: to begin anew would overwrite them."""
+        if not self._snapshots.start(SNAPSHOT_WAIT_S):
+            log.warning("%s was not read to its end yet; learning begins when it was", SNAPSHOTS_TOPIC)
+            while not self._snapshots.wait(1.0):
+                pass
 
-    def _learnt_to(self, partition: int) -> int | None:
-        """First offset that no flow has learnt, None when nothing says."""
-        offsets = [
-            held[str(partition)]
-            for place, held in self._snapshots.offsets.items()
-            if place.startswith("anomaly_hst/") and str(partition) in held
-        ]
-        return min(offsets, default=None)
+    def _resume(self) -> None:
+        """Begin every flow where its latest snapshot ends."""
+        latest = self._snapshots.learnt
+        for flow in FLOWS:
+            self._begin(flow, latest.get(flow))
+
+    def _begin(self, flow: Flow, held: Learnt | None) -> None:
+        prior = self.engine.anomaly_of(flow)
+        if prior is None:
+            return
+        settings, trees = self._settings.learner, None if held is None else held.trees
+        self._flows[flow] = FlowLearner(flow, prior, trees, settings.max_share_per_source, settings.window_size)
+        self._next[flow] = {} if held is None else dict(held.offsets)
+
+    def _adopt(self) -> None:
+        """Take over the flows of which another learner has published more than this process has learnt."""
+        latest = self._snapshots.learnt
+        for flow, known in self._next.items():
+            held = latest.get(flow)
+            if held is not None and any(offset > known.get(number, 0) for number, offset in held.offsets.items()):
+                log.info("another learner has learnt further, going on from its snapshot", extra={"flow": flow})
+                self._begin(flow, held)
+
+    def _start_of(self, request: StartRequest) -> int:
+        """First offset of a partition that some flow has not learnt; the log's first where a flow has no snapshot."""
+        start = request.high if self._next else request.low
+        for known in self._next.values():
+            # Beyond the log's end it was another log.
+            known[request.partition] = min(max(known.get(request.partition, 0), request.low), request.high)
+            start = min(start, known[request.partition])
+        return start
 
     def _offsets_of(self, flow: Flow) -> dict[str, int]:
-        """First offsets that the flow has not learnt: a partition that brought nothing since the start keeps its own."""
-        found = dict(self._snapshots.offsets.get(f"anomaly_hst/{flow}", {}))
-        for partition, offset in self._offsets.items():
-            found[str(partition)] = max(offset, found.get(str(partition), 0))
-        return dict(sorted(found.items()))
+        return {str(partition): offset for partition, offset in sorted(self._next[flow].items())}
 
     async def _learn(self, chunk: Chunk) -> None:
         began = time.perf_counter()
         for record in chunk.records:
             try:
-                served = decode_served(record.value(), record.key())
+                reason = self._learn_one(chunk.partition, record)
             except Rejected as rejected:
                 # Our own topic: a record that we can't read is of another version, and is counted, not kept.
-                self.metrics.not_learnt.labels(rejected.reason.value).inc()
-                continue
-            learner = self._flows.get(served.flow)
-            if learner is None:
-                self.metrics.not_learnt.labels("no_model").inc()
-                continue
-            if offset_of(record) < self._snapshots.offsets.get(f"anomaly_hst/{served.flow}", {}).get(
-                str(chunk.partition), 0
-            ):
-                continue
-            reason = learner.learn(served)
-            if reason is None:
-                self.metrics.learnt.labels(served.flow).inc()
-            else:
+                reason = rejected.reason.value
+            except Exception as error:  # noqa: BLE001 - one vector must not make the others be learnt again and again
+                log.error("a vector could not be learnt: %s", type(error).__name__)
+                reason = "error"
+            if reason is not None:
                 self.metrics.not_learnt.labels(reason).inc()
-        self._offsets[chunk.partition] = chunk.next_offset
+        for known in self._next.values():
+            known[chunk.partition] = max(chunk.next_offset, known.get(chunk.partition, 0))
         chunk.done(time.perf_counter() - began)
         self.metrics.chunks.inc()
         self.health.progressed()
 
+    def _learn_one(self, partition: int, record: Message) -> str | None:
+        """Learn one record, unless its flow has already; return why not, None where there is nothing to count."""
+        served = decode_served(record.value(), record.key())
+        learner = self._flows.get(served.flow)
+        if learner is None:
+            return "no_model"
+        if offset_of(record) < self._next[served.flow].get(partition, 0):
+            return None
+        reason = learner.learn(served)
+        if reason is None:
+            self.metrics.learnt.labels(served.flow).inc()
+        return reason
+
     async def publish(self) -> None:
-        """Publish a snapshot of every flow that has learnt enough since its last one."""
+        """Publish snapshots of the flows whose trees have changed; delete those that were superseded long ago."""
         owned = self.transport.assignment()
         if len(owned) < self._partitions:
             if owned:
                 log.error("this learner owns %d of %d partitions: run one learner only", len(owned), self._partitions)
             return
+        now_ms = time.time_ns() // 1_000_000
+        # All are made before anything is awaited: while a batch is on its way, learning goes on.
+        made: dict[Flow, Made] = {}
         for flow, learner in self._flows.items():
-            if learner.learnt_since_snapshot < self._settings.learner.min_learnt:
-                continue
-            made = learner.snapshots(self._offsets_of(flow), time.time_ns() // 1_000_000)
-            if not made:
-                continue
-            await self.transport.producer.produce_batch([r for snapshot in made for r in records_of(snapshot)])
-            for snapshot in made:
-                self.metrics.snapshots_published.labels(snapshot.kind, flow).inc()
-                log.info(
-                    "snapshot published",
-                    extra={
-                        "kind": snapshot.kind,
-                        "flow": flow,
-                        "hash": snapshot.hash[:12],
-                        "learnt": snapshot.n_learnt,
-                    },
-                )
+            if learner.is_due(self._settings.learner.min_learnt):
+                found = learner.snapshots(self._offsets_of(flow), now_ms)
+                if found is not None:
+                    made[flow] = found
+        try:
+            for flow, pair in made.items():
+                learner = self._flows[flow]
+                await self.transport.producer.produce_batch(records_of(pair.calibration, pair.trees))
+                learner.published(pair)
+                self._tell(pair)
+            await self.transport.producer.produce_batch(
+                [OutRecord(SNAPSHOTS_TOPIC, None, key, 0) for key in self._snapshots.superseded(now_ms - KEPT_MS)]
+            )
+        except ProduceError as error:
+            log.warning("snapshots were not published, the next are due as before: %s", error)
+
+    def _tell(self, made: Made) -> None:
+        for snapshot in (made.calibration, made.trees):
+            self.metrics.snapshots_published.labels(snapshot.kind, snapshot.flow).inc()
+            log.info(
+                "snapshot published",
+                extra={
+                    "kind": snapshot.kind,
+                    "flow": snapshot.flow,
+                    "hash": snapshot.hash[:12],
+                    "learnt": snapshot.n_learnt,
+                },
+            )
 
     async def _tick(self) -> None:
         stats = self.transport.stats()
@@ -161,29 +202,28 @@ class Learner:
         self.health.observe(stats.lag, broker_reachable=stats.is_trusted)
 
 
-def records_of(snapshot: Snapshot) -> list[OutRecord]:
-    """Return the two records of a snapshot: under its hash, for ever, and as its flow's latest."""
-    value = encode(snapshot)
-    place = f"{snapshot.kind}/{snapshot.flow}"
-    headers = cloud_event_headers(Snapshot, id=snapshot.hash, subject=place, time_ms=snapshot.created_at)
-    return [
-        OutRecord(SNAPSHOTS_TOPIC, value, key=f"{place}/{name}".encode(), partition=0, headers=headers)
-        for name in (snapshot.hash, "latest")
-    ]
+def records_of(*snapshots: Snapshot) -> list[OutRecord]:
+    """Return two records of each snapshot: all under their hashes first, then each as its flow's latest."""
+    under_hash: list[OutRecord] = []
+    latest: list[OutRecord] = []
+    for snapshot in snapshots:
+        value = encode(snapshot)
+        place = f"{snapshot.kind}/{snapshot.flow}"
+        headers = cloud_event_headers(Snapshot, id=snapshot.hash, subject=place, time_ms=snapshot.created_at)
+        for name, records in ((snapshot.hash, under_hash), ("latest", latest)):
+            records.append(OutRecord(SNAPSHOTS_TOPIC, value, f"{place}/{name}".encode(), 0, headers))
+    return under_hash + latest
 
 
 class _FromSnapshots(TransportHooks):
-    """Starts each partition where the latest snapshots end."""
+    """Starts each partition where some flow has not learnt yet."""
 
-    def __init__(self, learnt_to: Callable[[int], int | None]) -> None:
+    def __init__(self, adopt: Callable[[], None], start_of: Callable[[StartRequest], int]) -> None:
         super().__init__(start_at="earliest")
-        self._learnt_to = learnt_to
+        self._adopt = adopt
+        self._start_of = start_of
 
     async def resolve_start(self, requests: Sequence[StartRequest]) -> Mapping[PartitionKey, StartAt]:
-        """Start where no flow has learnt yet; from the beginning where there is no snapshot."""
-        found = {}
-        for request in requests:
-            offset = self._learnt_to(request.partition)
-            start = request.low if offset is None else min(max(offset, request.low), request.high)
-            found[request.topic, request.partition] = StartAt(start)
-        return found
+        """Start where a flow has not learnt yet; from the log's beginning where one has no snapshot."""
+        self._adopt()
+        return {(r.topic, r.partition): StartAt(self._start_of(r)) for r in requests}

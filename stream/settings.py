@@ -77,6 +77,7 @@ class KafkaSettings(Section):
     producer_properties: dict[str, str] = Field(
         default_factory=dict, repr=False, description="librdkafka properties, producer only."
     )
+
     @field_validator("producer_properties")
     @classmethod
     def _keep_what_delivery_rests_on(cls, properties: dict[str, str]) -> dict[str, str]:

@@ -4,8 +4,9 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted. Result
 errors to standard error. Heavy modules are imported by the command that needs them, so that help is quick.
 """
 
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -56,10 +57,13 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+    except SystemExit as ended:
+        # The library for command lines makes exit code 1 of it when the reader of our output went away (`| head`).
+        if isinstance(ended.__context__, BrokenPipeError):
+            _nobody_reads()
+        raise
     except BrokenPipeError:
-        # The reader of our output went away (`| head`): not a failure of ours.
-        sys.stderr.close()
-        sys.exit(0)
+        _nobody_reads()
     except Exception as error:
         code, line = exit_code_and_line(error)
         if line is None:
@@ -67,3 +71,9 @@ def main() -> None:
         for part in line.splitlines():
             typer.echo(f"tellwire: {part}", err=True)
         sys.exit(code)
+
+
+def _nobody_reads() -> NoReturn:
+    """End well: that is no failure of ours. What is still buffered goes nowhere, or Python would fail to write it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    sys.exit(0)

@@ -20,7 +20,9 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Stay up until Ctrl-C.")] = False,
     broker: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Use this Kafka broker (host:port) instead of the embedded one."),
+        typer.Option(
+            metavar="ADDRESS", help="Use this Kafka broker (host:port); other workers there score the traffic, too."
+        ),
     ] = None,
     redis: Annotated[
         str | None, typer.Option(metavar="URL", help="Use this Redis or Valkey instead of the embedded one.")
@@ -31,7 +33,7 @@ def demo(
             exists=True, file_okay=False, metavar="DIR", help="Play the recorded sessions of a folder instead."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print events and summary as JSON lines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print addresses, events and summary as JSON lines.")] = False,
 ) -> None:
     """Run the whole pipeline here, send it simulated people and bots, and watch what it makes of them.
 
@@ -40,11 +42,22 @@ def demo(
     """
     from rich.console import Console
 
+    class Pipe(Console):
+        """A console that tells of a reader who went away as everything else does."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    from stream.cli.data import data_folder
     from stream.cli.failures import CommandError
     from stream.demo.children import DemoError
     from stream.demo.parts import Choice
     from stream.demo.run import Demo
 
+    if data is not None:
+        data_folder(data)
+    if redis is not None:
+        _check_url(redis)
     choice = Choice(
         seconds=seconds,
         rate=rate,
@@ -57,7 +70,19 @@ def demo(
         as_json=as_json,
     )
     try:
-        code = Demo(choice, Console()).run()
+        code = Demo(choice, Pipe()).run()
     except DemoError as error:
         raise CommandError(str(error)) from None
     raise typer.Exit(code)
+
+
+def _check_url(redis: str) -> None:
+    """Refuse what is no URL of a store, before anything is started. Raises UsageError."""
+    from stream.cli.failures import UsageError
+    from stream.state import ConnectionOptions, StoreError
+
+    try:
+        ConnectionOptions(url=redis).arguments()
+    except StoreError as error:
+        msg = f"--redis: {error}"
+        raise UsageError(msg) from None

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from stream.cli.config import AsJson
-from stream.cli.data import DataFolder, data_folder
+from stream.cli.data import DataFolder, check_out_folder, data_folder, writing
 
 
 def evaluate(
@@ -26,22 +26,30 @@ def evaluate(
     """Evaluate with people, bot families and whole sources left out; print, and write the report with its plots."""
     import msgspec
 
-    from models import evaluate as evaluation
     from models.dataset import DatasetError
-    from models.evaluate_report import markdown, write_cards, write_report
     from stream.cli.failures import CommandError
     from stream.cli.progress import steps
 
     folder = data_folder(data)
+    for wanted in (out, cards):
+        if wanted is not None:
+            check_out_folder(wanted)
+
+    # They import the compiled kernels, which takes seconds: after what can be wrong before.
+    from models import evaluate as evaluation
+    from models.evaluate_report import markdown, write_cards, write_report
+
     try:
         with steps("evaluating") as tell:
             result = evaluation.evaluate(folder, evaluation.EvaluateSettings(quick=quick), tell)
     except DatasetError as error:
         raise CommandError(str(error)) from error
     if out is not None:
-        write_report(result, out)
+        with writing(out):
+            write_report(result, out)
     if cards is not None:
-        write_cards(result, cards)
+        with writing(cards):
+            write_cards(result, cards)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(result.summary), indent=2).decode())
     else:

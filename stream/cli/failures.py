@@ -22,6 +22,10 @@ class CommandError(Exception):
     """A command cannot do its work; the message is one clear line: what, where, why, what to do."""
 
 
+class UsageError(CommandError):
+    """A command was given something that it can't begin with; nothing was begun. One clear line, and exit code 2."""
+
+
 def exit_code_and_line(error: BaseException) -> tuple[int, str | None]:
     """Return exit code and message of a known failure; the message is None for a defect."""
     from models.errors import ArtifactError, PolicyError
@@ -30,7 +34,7 @@ def exit_code_and_line(error: BaseException) -> tuple[int, str | None]:
     from stream.topics import BrokerError
     from stream.transport import TransportConfigurationError, TransportFatalError
 
-    if isinstance(error, SettingsError | PolicyError | TransportConfigurationError):
+    if isinstance(error, UsageError | SettingsError | PolicyError | TransportConfigurationError):
         return USAGE, str(error)
     if isinstance(error, CommandError | BrokerError | ArtifactError | StoreError | TransportFatalError):
         return FAILED, str(error)

@@ -44,31 +44,37 @@ def score(  # noqa: PLR0917 - typer calls it by name
     """
     import orjson
 
-    from models.dataset import DatasetError, count_recordings, is_records
-    from models.engine import Engine
-    from models.offline import OfflineScorer, parse_cuts
+    from models.dataset import DatasetError, count_recordings
     from models.offline_table import open_table
     from schemas.base import FLOWS
     from stream.cli.failures import CommandError
     from stream.cli.progress import bar
 
+    if flow not in FLOWS:
+        msg = f"no such flow: {flow}; there are {', '.join(FLOWS)}"
+        raise typer.BadParameter(msg, param_hint="--flow")
+    records = _checked(path, out)
+
+    # Both import the compiled kernels, which takes seconds: after what can be wrong before.
+    from models.engine import Engine
+    from models.offline import OfflineScorer, parse_cuts
+
     try:
         cuts = parse_cuts(at)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--at") from None
-    if flow not in FLOWS:
-        msg = f"no such flow: {flow}; there are {', '.join(FLOWS)}"
-        raise typer.BadParameter(msg, param_hint="--flow")
     try:
-        records = is_records(path)
         total = None if records else count_recordings(path)
+        scorer = OfflineScorer(Engine.load(artifacts, policy=policy), cuts, stream=stream)
         with open_table(out) as table, bar("scoring sessions", total) as advance:
-            scorer = OfflineScorer(Engine.load(artifacts, policy=policy), cuts, stream=stream)
             summary = _Summary()
             for rows in _rows(scorer, path, flow, records=records):
                 table.write(rows)
                 summary.add(rows)
                 advance()
+            if not scorer.events_total:
+                msg = f"{path}: there is no telemetry in it; {out} was not written"
+                raise CommandError(msg)
     except DatasetError as error:
         raise CommandError(str(error)) from error
     found = {
@@ -93,6 +99,30 @@ def score(  # noqa: PLR0917 - typer calls it by name
         typer.echo(f"{scorer.after_end_total} events came after their session's end and were left out")
     if scorer.closed_early_total:
         typer.echo(f"{scorer.closed_early_total} sessions without an end were closed early to bound memory")
+
+
+def _checked(path: Path, out: Path) -> bool:
+    """Whether there are records to read, not recorded sessions. Raises UsageError before anything is begun."""
+    from models.dataset import DatasetError, check_recordings, is_records, parquet_of
+    from models.offline_table import check_table
+    from stream.cli.failures import UsageError
+
+    try:
+        records = is_records(path)
+        check_table(out)
+        if not records:
+            check_recordings(path)
+        source = path if records else parquet_of(path)
+        same = out.exists() and out.samefile(source)
+    except DatasetError as error:
+        raise UsageError(str(error)) from None
+    except OSError as error:
+        msg = f"{out}: {error.strerror}"
+        raise UsageError(msg) from None
+    if same:
+        msg = f"{out} is what is to be scored: give another name to --out"
+        raise UsageError(msg)
+    return records
 
 
 class _Summary:

@@ -1,7 +1,8 @@
 """`tellwire topics diff|apply`: the broker's topics against the table of topics."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -9,6 +10,8 @@ from stream.cli.config import AsJson, ConfigFile
 
 if TYPE_CHECKING:
     from stream.topics import Difference
+
+TELEMETRY: Final = "capture.telemetry"
 
 app = typer.Typer(help="Topics on the broker against the table of topics.", no_args_is_help=True)
 
@@ -29,10 +32,10 @@ def diff(config: ConfigFile = None, as_json: AsJson = False) -> None:
 def apply(
     config: ConfigFile = None,
     partitions: Annotated[
-        int | None, typer.Option(min=1, help="Partitions of new telemetry, risk and feature topics.")
+        int | None, typer.Option(min=1, max=100_000, help="Partitions of new telemetry, risk and feature topics.")
     ] = None,
     replication_factor: Annotated[
-        int, typer.Option(help="Copies of each new partition; -1: the broker's default.")
+        int, typer.Option(min=-1, max=10_000, help="Copies of each new partition; -1: the broker's default.")
     ] = -1,
     as_json: AsJson = False,
 ) -> None:
@@ -40,24 +43,34 @@ def apply(
     from stream import kafka_properties, settings
     from stream import topics as broker_topics
 
+    if replication_factor == 0:
+        msg = "a partition has at least one copy; -1: the broker's default"
+        raise typer.BadParameter(msg, param_hint="--replication-factor")
     properties = kafka_properties.common(settings.load(config).kafka)
     mended = broker_topics.apply(properties, partitions=partitions, replication_factor=replication_factor)
-    _print(mended, "was", as_json=as_json)
+    if partitions is not None and not any(d.what == "topic" and d.topic == TELEMETRY for d in mended):
+        typer.echo(f"{TELEMETRY} is there already and its partition count holds: --partitions was ignored", err=True)
     left = broker_topics.diff(properties)
-    if left:
-        if not as_json:
+    if as_json:
+        _print_json({"mended": [asdict(d) for d in mended], "left": [asdict(d) for d in left]})
+    else:
+        _print(mended, "was", as_json=False)
+        if left:
             typer.echo("not mended, needs a drain and a person:", err=True)
             _print(left, "differs", as_json=False)
+    if left:
         raise typer.Exit(1)
 
 
-def _print(differences: "Sequence[Difference]", word: str, *, as_json: bool) -> None:
-    from dataclasses import asdict
-
+def _print_json(value: object) -> None:
     import orjson
 
+    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def _print(differences: "Sequence[Difference]", word: str, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(orjson.dumps([asdict(d) for d in differences], option=orjson.OPT_INDENT_2).decode())
+        _print_json([asdict(d) for d in differences])
     elif not differences:
         typer.echo("all topics are as they should be")
     else:

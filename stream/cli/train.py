@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stream.cli.config import AsJson
-from stream.cli.data import DataFolder, data_folder
+from stream.cli.data import DataFolder, check_out_folder, data_folder, writing
 
 if TYPE_CHECKING:
     from models.train import TrainReport
@@ -28,8 +28,6 @@ def train(
     """Train the models, calibrate them on people that they never saw, and write artefacts with their manifest."""
     import msgspec
 
-    from models import train as training
-    from models.artifact import shipped_directory
     from models.dataset import DatasetError
     from stream.cli.failures import CommandError
     from stream.cli.progress import steps
@@ -38,9 +36,15 @@ def train(
         msg = "a quick run makes other artefacts than the shipped ones"
         raise typer.BadParameter(msg, param_hint="--check")
     folder = data_folder(data)
+    check_out_folder(out)
+
+    # They import the compiled kernels, which takes seconds: after what can be wrong before.
+    from models import train as training
+    from models.artifact import shipped_directory
+
     settings = training.TrainSettings()
     try:
-        with steps("training") as tell:
+        with writing(out), steps("training") as tell:
             report = training.train(folder, out, training.quick(settings) if quick else settings, tell)
     except DatasetError as error:
         raise CommandError(str(error)) from error

@@ -67,8 +67,8 @@ class Feed:
     def _take(self, message: Message) -> None:
         topic = message.topic()
         if topic == SNAPSHOTS:
-            # Each stands there twice: under its hash, and as the latest of its flow.
-            self.snapshots += not (message.key() or b"").endswith(b"/latest")
+            # Each stands there twice: under its hash, and as the latest of its flow. One without a value was deleted.
+            self.snapshots += message.value() is not None and not (message.key() or b"").endswith(b"/latest")
         elif topic == DEAD_LETTERS:
             if (message.key() or b"").endswith(self._tally.run.encode()):
                 self._tally.bury(_reason(message))

@@ -6,6 +6,7 @@ keys have names of the demo's own.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import json
@@ -58,18 +59,25 @@ class Endpoints:
 
     @property
     def broker_words(self) -> str:
-        """The broker as the view names it."""
-        return "embedded broker" if self.embedded_broker else f"broker {self.bootstrap}"
+        """The broker as the view names it, with its address."""
+        return f"{'embedded broker' if self.embedded_broker else 'broker'} {self.bootstrap}"
 
     @property
     def store_words(self) -> str:
         """The store as the view names it."""
         return "embedded Valkey" if self.embedded_store else "Redis"
 
+    @property
+    def store_address(self) -> str | None:
+        """Where the embedded store is; None for one that was given, whose URL may hold a password."""
+        return self.redis_url if self.embedded_store else None
+
 
 def endpoints(choice: Choice, stack: contextlib.ExitStack) -> Endpoints:
     """Start or reach broker and store, and make the topics; what was started ends with `stack`."""
     embedded = choice.broker is None
+    if choice.redis is not None:
+        _check_store(choice.redis)
     try:
         if choice.broker is None:
             bootstrap = stack.enter_context(EmbeddedBroker({spec.name: spec.partitions for spec in TOPICS})).bootstrap
@@ -168,6 +176,22 @@ def _reach(address: str) -> dict[str, Any]:
     if left:
         raise DemoError("; ".join(f"{d.topic}: {d.what} is {d.found}, wanted {d.wanted}" for d in left))
     return properties
+
+
+def _check_store(url: str) -> None:
+    """Reach the store that was given, as the worker will. Raises DemoError."""
+    from stream.state import ConnectionOptions, RedisStore, StoreError  # noqa: PLC0415 - only here
+
+    async def reach() -> None:
+        store = RedisStore(ConnectionOptions(url=url), state_version="0", prefix=_NAME)
+        await store.open()
+        await store.close()
+
+    try:
+        asyncio.run(reach())
+    except StoreError as error:
+        msg = f"--redis: {error}"
+        raise DemoError(msg) from None
 
 
 def surroundings() -> Mapping[str, str]:

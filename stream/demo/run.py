@@ -41,6 +41,18 @@ REDRAW_S: Final = 0.25
 PLAIN_EVERY_S: Final = 5.0
 
 
+class Started(msgspec.Struct, kw_only=True):
+    """The first line of `--json`: where everything is."""
+
+    type: str = "demo.started"
+    broker: str
+    """As `bootstrap.servers` takes it."""
+    redis: str | None
+    """URL of the embedded store; null for one that was given."""
+    worker_metrics: str
+    learner_metrics: str
+
+
 class Demo:
     """One run. `show_to` is the console of the view and the summary; results as JSON go to `out`."""
 
@@ -64,8 +76,12 @@ class Demo:
     def run(self) -> int:
         """Run it all; returns the exit code. Raises DemoError when a part cannot start or dies."""
         terminate_before = signal.signal(signal.SIGTERM, _terminated)
-        logs = Path(tempfile.mkdtemp(prefix="tellwire-demo-"))
         failed = False
+        try:
+            logs = Path(tempfile.mkdtemp(prefix="tellwire-demo-"))
+        except OSError as error:
+            msg = f"no temporary folder can be made ({error.strerror}): set TMPDIR to one that can be written"
+            raise DemoError(msg) from None
         try:
             with contextlib.ExitStack() as stack, contextlib.ExitStack() as running:
                 # Once it is over, all ends by itself soon, and a second Ctrl-C would only leave processes behind.
@@ -112,7 +128,12 @@ class Demo:
         """Bring everything up, run the traffic, and take the children down before broker and store (`stack`)."""
         said = Console(stderr=True)
         if not said.is_terminal:
-            said.print("starting broker, store, worker and learner; a first start compiles kernels for up to a minute")
+            said.print("starting broker, store, worker and learner")
+        if self.choice.broker is not None:
+            said.print(
+                f"the traffic goes to {self.choice.broker}, where other workers score it, too: not for a broker in use",
+                markup=False, highlight=False, soft_wrap=True,
+            )  # fmt: skip
         with said.status("starting broker and store", spinner="dots") as status:
             self.found = parts.endpoints(self.choice, stack)
             self.feed = Feed(self.found.properties, self.tally, self._now_s, embedded=self.found.embedded_broker)
@@ -125,6 +146,7 @@ class Demo:
             running.callback(stop_all, children)
             for child, port in zip(children, ports, strict=True):
                 parts.await_ready(child, port, lambda s, c=child: status.update(_starting(c.name, s)))  # type: ignore[misc]
+        self._tell_addresses(said, *ports)
         self.probe = Probe(*ports)
         self.probe.start()
         running.callback(self.probe.stop)
@@ -135,6 +157,19 @@ class Demo:
         self.traffic_begin = time.monotonic()
         self.phase = "running"
         self._watch(traffic, children)
+
+    def _tell_addresses(self, said: Console, worker_port: int, learner_port: int) -> None:
+        """Say where everything is, for who wants to talk to it while it runs."""
+        assert self.found is not None
+        worker, learner = (f"http://127.0.0.1:{port}/metrics" for port in (worker_port, learner_port))
+        store = self.found.store_address
+        if self.choice.as_json:
+            started = Started(broker=self.found.bootstrap, redis=store, worker_metrics=worker, learner_metrics=learner)
+            self._print_json(started)
+            return
+        words = [self.found.broker_words, f"{self.found.store_words} {store}" if store else self.found.store_words]
+        line = ", ".join([*words, f"worker {worker}", f"learner {learner}"])
+        said.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _watch(self, traffic: Child, children: list[Child]) -> None:
         """Show what comes until the traffic has ended and everything sent has come out."""

@@ -91,7 +91,9 @@ class View:
         scene = self.scene
         done = f"{_clock(scene.traffic_s)} of {_clock(scene.seconds)}" if scene.seconds else _clock(scene.traffic_s)
         left = Text.assemble((" tellwire demo ", "reverse bold"), "  ", (scene.source, "bold"))
-        parts = f" {scene.broker} {marks.dot} {scene.store} {marks.dot} worker {marks.dot} learner"
+        parts = f" {scene.broker} {marks.dot} {scene.store}"
+        if width >= MIN_WIDE:
+            parts += f" {marks.dot} worker {marks.dot} learner"
         learnt = f"{g.number(scene.learnt)}, {scene.snapshots} snapshot{'s' * (scene.snapshots != 1)}"
         return [
             _ends(left, Text(f"{scene.phase}  {done} ", "bold"), width),

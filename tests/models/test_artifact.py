@@ -8,6 +8,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from features.registry import NAMES, REGISTRY_HASH
 from models import artifact
@@ -15,6 +17,7 @@ from models.anomaly import FlatHST
 from models.calibration import CalibrationBuilder
 from models.cells import Cell
 from models.errors import ArtifactError, SnapshotError
+from models.flat import FlatModel
 from models.snapshots import EMPTY, SnapshotSet, make_snapshot, read_snapshot
 from schemas.risk import CHANNELS
 from schemas.snapshot import Snapshot
@@ -116,32 +119,82 @@ def snapshot_of(model: FlatHST) -> Snapshot:
     )
 
 
+def table_for(model: FlatHST, level: float = 0.0) -> Snapshot:
+    """A calibration made for these trees."""
+    builder = CalibrationBuilder()
+    for i in range(60):
+        builder.add(f"p{i}", Cell("login", "mouse", "web", "lt3s"), [level + i / 99] * len(CHANNELS), None)
+    return make_snapshot(
+        builder.build("live"),
+        "login",
+        features_hash=REGISTRY_HASH,
+        created_at=0,
+        offsets={},
+        n_learnt=60,
+        trees=model.hash,
+    )
+
+
+def applied(*snapshots: Snapshot, to: SnapshotSet = EMPTY) -> SnapshotSet:
+    for snapshot in snapshots:
+        to = to.apply(msgspec.json.decode(msgspec.json.encode(snapshot), type=Snapshot), NAMES, REGISTRY_HASH)
+    return to
+
+
 def test_a_snapshot_travels_and_serves_the_same(hst: FlatHST) -> None:
-    wire = msgspec.json.encode(snapshot_of(hst))
-    received = msgspec.json.decode(wire, type=Snapshot)
-    found = EMPTY.apply(received, NAMES, REGISTRY_HASH)
+    found = applied(snapshot_of(hst), table_for(hst))
     rows = np.random.default_rng(1).uniform(size=(20, len(NAMES)))
     assert np.array_equal(found.anomaly["login"].raw(rows), hst.raw(rows))
     assert EMPTY.anomaly == {}
     assert EMPTY.hash is None
     assert found.hash is not None
-    assert found.members == {"anomaly_hst/login": hst.hash}
+    assert found.members == {"anomaly_hst/login": hst.hash, "calibration/login": table_for(hst).hash}
 
 
 def test_the_hash_is_of_the_content_not_of_the_time(hst: FlatHST) -> None:
     later = msgspec.structs.replace(snapshot_of(hst), created_at=1_800_000_000_000)
-    assert EMPTY.apply(later, NAMES, REGISTRY_HASH).hash == EMPTY.apply(snapshot_of(hst), NAMES, REGISTRY_HASH).hash
+    assert applied(later, table_for(hst)).hash == applied(snapshot_of(hst), table_for(hst)).hash
+    assert table_for(hst, 0.1).hash != table_for(hst).hash
 
 
-def test_a_calibration_travels_too(hst: FlatHST) -> None:
-    builder = CalibrationBuilder()
-    for i in range(60):
-        builder.add(f"p{i}", Cell("login", "mouse", "web", "lt3s"), [i / 60] * len(CHANNELS), None)
-    table = builder.build("live")
-    snapshot = make_snapshot(table, "login", features_hash=REGISTRY_HASH, created_at=0, offsets={}, n_learnt=60)
-    found = EMPTY.apply(snapshot_of(hst), NAMES, REGISTRY_HASH).apply(snapshot, NAMES, REGISTRY_HASH)
-    assert set(found.members) == {"anomaly_hst/login", "calibration/login"}
-    assert found.calibration["login"].hash == table.hash
+def test_a_calibration_without_its_trees_is_none(hst: FlatHST) -> None:
+    table = CalibrationBuilder().build("live")
+    with pytest.raises(ValueError, match="names the trees"):
+        make_snapshot(table, "login", features_hash=REGISTRY_HASH, created_at=0, offsets={}, n_learnt=0)
+    flat = read_snapshot(table_for(hst), NAMES, REGISTRY_HASH).to_flat()
+    nameless = msgspec.structs.replace(table_for(hst), definition=flat.definition, hash=flat.hash)
+    with pytest.raises(SnapshotError, match="does not name the trees"):
+        applied(nameless)
+
+
+def other_than(model: FlatHST) -> FlatHST:
+    """Trees with other content."""
+    flat = model.to_flat()
+    changed = FlatModel(flat.kind, {**flat.definition, "n_learnt": model.n_learnt + 1}, flat.arrays)
+    return FlatHST.from_flat(changed, {name: i for i, name in enumerate(NAMES)})
+
+
+@given(order=st.lists(st.sampled_from(["old trees", "old table", "new trees", "new table", "new table 2"]), max_size=9))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_no_calibration_is_ever_served_with_other_trees(hst: FlatHST, order: list[str]) -> None:
+    new = other_than(hst)
+    snapshots = {
+        "old trees": snapshot_of(hst),
+        "old table": table_for(hst),
+        "new trees": snapshot_of(new),
+        "new table": table_for(new),
+        "new table 2": table_for(new, 0.2),
+    }
+    made_for = {one.hash: one.definition["trees"] for one in snapshots.values() if one.kind == "calibration"}
+    found = EMPTY
+    for name in order:
+        found = applied(snapshots[name], to=found)
+        assert set(found.anomaly) == set(found.calibration)
+        if found.members:
+            assert made_for[found.members["calibration/login"]] == found.members["anomaly_hst/login"]
+    # Once the two that came last are a pair, they serve.
+    found = applied(snapshots["old table"], snapshots["new trees"], snapshots["new table"], to=found)
+    assert found.members == {"anomaly_hst/login": new.hash, "calibration/login": snapshots["new table"].hash}
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """The readers: recordings and truth apart, odd input bounded or refused with one line."""
 
 import gzip
+import os
 from dataclasses import fields
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,6 +16,7 @@ from models.dataset import (
     RECORDING_COLUMNS,
     DatasetError,
     Recording,
+    check_recordings,
     count_recordings,
     is_records,
     read_recordings,
@@ -98,6 +101,15 @@ def test_bad_samples_are_left_out_and_keys_put_in_order(tmp_path: Path) -> None:
     assert found.key_up_ms.tolist() == [2.0, 6.0, 4.0, 5.0, 1.0]
 
 
+def test_times_that_are_none_are_left_out(tmp_path: Path) -> None:
+    one = row("a", "s", 1, keys=3)
+    one["t_ms"] = [1e30, -1e30, float("inf"), *one["t_ms"][3:]]  # type: ignore[index]
+    one["key_down_ms"] = [1e30, 10.0, 20.0]
+    found = next(iter(read_recordings(folder(tmp_path, [one]))))
+    assert len(found.t_ms) == len(one["t_ms"]) - 3  # type: ignore[arg-type]
+    assert found.key_down_ms.tolist() == [10.0, 20.0]
+
+
 def test_null_lists_are_empty(tmp_path: Path) -> None:
     one = row("a", "s", 1)
     one["key_down_ms"] = one["key_up_ms"] = one["key_cat"] = None
@@ -116,7 +128,10 @@ def test_refuses_in_one_line(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_says_which_extra_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_says_which_extra_is_missing(
+    tmp_path: Path, rows: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path, rows)
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(DatasetError, match="extra `train`"):
         list(dataset.read_recordings(tmp_path))
@@ -141,8 +156,120 @@ def test_records_of_another_type_are_passed_over_and_bad_ones_named(
 ) -> None:
     lines = _lines(tmp_path, rows)
     path = tmp_path / "r.jsonl"
-    path.write_bytes(b"\n".join([b'{"type": "capture.signal.v1", "event_id": "x"}', lines[0]]))
+    path.write_bytes(b"\n".join([b'{"type": "risk.label.v1", "label_id": "x"}', lines[0]]))
     assert len(list(read_records(path))) == 1
     path.write_bytes(b"\n".join([lines[0], lines[1][:-20], lines[2]]))
     with pytest.raises(DatasetError, match="line 2"):
         list(read_records(path))
+
+
+@pytest.mark.parametrize("name", ["deep.jsonl", "deep.jsonl.gz"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[" * 100_000,
+        b"[" * 100_000 + b"]" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"type":"capture.telemetry.v1","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"type":"risk.label.v1","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    ],
+    ids=["open", "closed", "objects", "telemetry", "other"],
+)
+def test_a_line_nested_very_deep_is_named_not_a_crash(tmp_path: Path, name: str, line: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(line) if name.endswith("gz") else line)
+    with pytest.raises(DatasetError, match=r"deep\.jsonl(\.gz)? line 1, ") as error:
+        list(read_records(path))
+    assert "\n" not in str(error.value)
+
+
+def test_compressed_records_that_are_none_or_cut_off_or_damaged(tmp_path: Path, rows: list[dict[str, object]]) -> None:
+    path = tmp_path / "r.jsonl.gz"
+    whole = gzip.compress(b"\n".join(_lines(tmp_path, rows)))
+    path.write_bytes(b"plain text")
+    with pytest.raises(DatasetError, match=r"^r\.jsonl\.gz cannot be read as gzip: Not a gzipped file"):
+        list(read_records(path))
+    path.write_bytes(whole[: len(whole) // 2])
+    read: list[object] = []
+    with pytest.raises(DatasetError, match=r"cut off after line (\d+): its gzip stream has no end"):
+        read.extend(read_records(path))
+    damaged = bytearray(whole)
+    damaged[-6] ^= 0xFF  # in the checksum
+    path.write_bytes(damaged)
+    with pytest.raises(DatasetError, match=r"is damaged after line \d+: CRC check failed"):
+        list(read_records(path))
+
+
+def test_paths_that_cannot_be_scored_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("{}")
+    (tmp_path / "data" / "sessions.parquet").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "folder.jsonl").mkdir()
+    for path, words in (
+        (tmp_path / "missing.jsonl", "missing.jsonl: not found"),
+        (tmp_path / "x.txt" / "y.jsonl", "Not a directory"),
+        (tmp_path / ("a" * 300 + ".jsonl"), "File name too long"),
+        (tmp_path / "x.txt", r"whose name ends in \.jsonl or \.ndjson \(also \.gz\), recorded sessions in a folder"),
+        (tmp_path / "data", r"sessions\.parquet is not a regular file"),
+        (tmp_path / "empty", r"empty has no sessions\.parquet"),
+        (tmp_path / "folder.jsonl", r"folder\.jsonl has no sessions\.parquet"),
+        (tmp_path / "pipe.jsonl", "neither a regular file nor a folder"),
+        (Path("/dev/null"), "neither a regular file nor a folder"),
+    ):
+        with pytest.raises(DatasetError, match=words) as error:
+            is_records(path)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "words"),
+    [
+        ("t_ms", ["1"], "column t_ms is string, wanted a list of numbers"),
+        ("t_ms", [1.5], "column t_ms is double, wanted a list of numbers"),
+        ("kind", [["down"]], r"column kind is list<.*string>, wanted a list of numbers"),
+        ("viewport_w", ["wide"], "column viewport_w is string, wanted a number"),
+    ],
+)
+def test_columns_of_another_kind_are_refused(
+    tmp_path: Path, rows: list[dict[str, object]], column: str, values: list[object], words: str
+) -> None:
+    table = pq.read_table(folder(tmp_path, rows[:1]) / "sessions.parquet")
+    table = table.set_column(table.schema.get_field_index(column), column, pa.array(values))
+    pq.write_table(table, tmp_path / "sessions.parquet")
+    with pytest.raises(DatasetError, match=words):
+        check_recordings(tmp_path)
+    with pytest.raises(DatasetError, match=words):
+        next(read_recordings(tmp_path))
+
+
+def test_a_column_without_a_type_is_no_data(tmp_path: Path, rows: list[dict[str, object]]) -> None:
+    table = pq.read_table(folder(tmp_path, rows[:1]) / "sessions.parquet")
+    for column in ("key_down_ms", "button", "viewport_w"):
+        table = table.set_column(table.schema.get_field_index(column), column, pa.array([None]))
+    pq.write_table(table, tmp_path / "sessions.parquet")
+    check_recordings(tmp_path)
+    (found,) = read_recordings(tmp_path)
+    assert len(found.key_down_ms) == 0
+    assert found.viewport is None
+    assert len(found.t_ms) > 100
+
+
+def test_a_folder_without_sessions_or_with_damaged_ones_is_refused(
+    tmp_path: Path, rows: list[dict[str, object]]
+) -> None:
+    with pytest.raises(DatasetError, match=r"has no session$"):
+        check_recordings(folder(tmp_path, []))
+    file = folder(tmp_path, rows) / "sessions.parquet"
+    whole = bytearray(file.read_bytes())
+    whole[4 : len(whole) // 2] = bytes(len(whole) // 2 - 4)  # the footer, which is at the end, is as it was
+    file.write_bytes(whole)
+    with pytest.raises(DatasetError, match=r"sessions\.parquet cannot be read as parquet: ") as error:
+        list(read_recordings(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_label_that_is_none_is_named(tmp_path: Path, rows: list[dict[str, object]]) -> None:
+    rows[1]["label"] = None
+    with pytest.raises(DatasetError, match="the label of session b is None, wanted 0 or 1"):
+        read_truth(folder(tmp_path, rows))

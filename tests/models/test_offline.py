@@ -210,5 +210,5 @@ def test_parquet_and_csv_hold_the_same(shipped: Engine, tmp_path: Path) -> None:
         assert a == {k: "" if v is None else str(v) for k, v in b.items()}
     with pytest.raises(DatasetError, match=r"\.parquet or \.csv"):
         open_table(tmp_path / "o.txt")
-    with pytest.raises(DatasetError, match="does not exist"):
+    with pytest.raises(DatasetError, match="there is no folder"):
         open_table(tmp_path / "nowhere" / "o.csv")

@@ -259,23 +259,19 @@ def test_memory_is_bounded(prior: FlatHST, monkeypatch: pytest.MonkeyPatch) -> N
     assert {vector.dtype for _, vector in kept.vectors.values()} == {np.dtype(np.float32)}
 
 
-def test_a_snapshot_is_due_once_a_window_and_only_after_it_was_published(prior: FlatHST) -> None:
-    one, fed = learner(prior), sessions(3 * WINDOW)
-    due = []
-    for i, item in enumerate(itertools.islice(fed, 4 * WINDOW), start=1):
+def test_a_snapshot_is_due_once_a_window_and_only_counted_when_published(prior: FlatHST) -> None:
+    one, due = learner(prior), []
+    for i, item in enumerate(itertools.islice(sessions(2 * WINDOW), 4 * WINDOW), start=1):
         one.learn(item)
         if one.is_due(min_learnt=10):
             due.append(i)
             made = one.snapshots({}, 0)
-            if made is not None and i % WINDOW > 5:
+            if made is not None:
                 one.published(made)
-    assert due[0] == WINDOW
-    # Fewer than MIN_PEOPLE sessions at first; then one for each window that was completed since the last.
-    first = due.index(2 * MIN_PEOPLE + 6) if 2 * MIN_PEOPLE + 6 in due else None
-    assert first is not None
-    assert due[first + 1] == 3 * WINDOW
-    for _ in range(2):
-        assert not learner(prior).is_due(0)
+    # Its 50th session brings its vector 99; from then on there is one for each window that was completed.
+    assert due == [*range(WINDOW, 2 * MIN_PEOPLE), 3 * WINDOW, 4 * WINDOW]
+    one._published_learnt = 3 * WINDOW
+    assert [one.is_due(WINDOW), one.is_due(WINDOW + 1)] == [True, False]
 
 
 def test_a_resumed_learner_is_not_due_before_its_next_window(prior: FlatHST) -> None:
@@ -309,8 +305,8 @@ def test_the_served_maximum_stands_only_where_live_trees_scored_the_whole_sessio
     by_live = [{"anomaly": float(made.model.raw(drawn[i : i + 1])[0])} for i in range(2)]
     peak = {"anomaly": 0.999_5}
 
-    def top_after(name: str, **more: object) -> float:
-        one.learn(served(name, drawn[0], raw=by_live[0], raw_max=by_live[0], **more))
+    def top_after(name: str, sequence: int = 1) -> float:
+        one.learn(served(name, drawn[0], raw=by_live[0], raw_max=by_live[0], sequence=sequence))
         second = by_live[1] if name != "mixed" else {"anomaly": 0.123}
         one.learn(served(name, drawn[1], raw=second, raw_max=peak, evidence=EVIDENCE[1], sequence=2))
         return float(anytime(made_by(one))[-1])

@@ -1,4 +1,4 @@
-"""Topics, the tail of an output topic, and snapshots, against a real broker."""
+"""Topics, and the tail of an output topic, against a real broker."""
 
 from __future__ import annotations
 
@@ -7,28 +7,19 @@ import functools
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer
 from typer.testing import CliRunner
 
-from features.registry import N_FEATURES, NAMES, REGISTRY_HASH
-from models.anomaly_learn import AnomalyLearner
-from models.snapshots import EMPTY, make_snapshot
-from schemas.envelope import encode
-from schemas.snapshot import Snapshot
 from schemas.topics import TOPICS, TopicSpec
 from stream import tail, topics
 from stream.app import check_topics
 from stream.cli import app as command_line
-from stream.learner import records_of
-from stream.metrics import Metrics
 from stream.settings import KafkaSettings, SettingsError
-from stream.snapshots import SnapshotReader
 from stream.topics import BrokerError, Difference
 from tests.support.kafka import KafkaBroker
 
@@ -207,101 +198,6 @@ def test_offset_at_is_the_first_append_at_or_after_a_time(kafka_broker: KafkaBro
     assert tail.offset_at(properties(kafka_broker), topic, 0, 0) is None
 
 
-def a_snapshot(seed: int, *, flow: str = "signup", features_hash: str = REGISTRY_HASH) -> Snapshot:
-    columns = np.arange(3, dtype=np.int64)
-    names = [NAMES[i] for i in columns]
-    learner = AnomalyLearner(names, columns, np.zeros(3), np.ones(3), n_trees=3, height=3, window_size=5, seed=seed)
-    learner.learn(np.random.default_rng(seed).random((12, N_FEATURES)))
-    return make_snapshot(
-        learner.export(),
-        flow,  # type: ignore[arg-type]
-        features_hash=features_hash,
-        created_at=1_700_000_000_000 + seed,
-        offsets={"0": seed},
-        n_learnt=12,
-    )
-
-
-@pytest.fixture
-def following(kafka_broker: KafkaBroker) -> Iterator[tuple[SnapshotReader, Metrics, str]]:
-    topic = kafka_broker.create_topic(config={"cleanup.policy": "compact"})
-    metrics = Metrics()
-    reader = SnapshotReader(properties(kafka_broker), metrics, topic)
-    yield reader, metrics, topic
-    reader.stop()
-
-
-def publish(broker: KafkaBroker, topic: str, *snapshots: Snapshot) -> None:
-    producer = Producer(properties(broker))
-    for snapshot in snapshots:
-        for one in records_of(snapshot):
-            assert one.partition is not None
-            producer.produce(topic, one.value, key=one.key, partition=one.partition)
-    producer.flush(10)
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def test_snapshots_are_followed_and_a_refused_one_leaves_the_old_one_serving(
-    kafka_broker: KafkaBroker, following: tuple[SnapshotReader, Metrics, str]
-) -> None:
-    reader, metrics, topic = following
-    first, other, second = a_snapshot(1), a_snapshot(2, flow="login"), a_snapshot(3)
-    publish(kafka_broker, topic, first, other)
-    assert reader.current is EMPTY
-    assert reader.start(15.0)
-    served = reader.current
-    assert served.members == {"anomaly_hst/signup": first.hash, "anomaly_hst/login": other.hash}
-    assert reader.offsets == {"anomaly_hst/signup": {"0": 1}, "anomaly_hst/login": {"0": 2}}
-    value = metrics.registry.get_sample_value
-    label = {"kind": "anomaly_hst", "flow": "signup"}
-    assert value("tellwire_snapshot_timestamp_seconds", label) == first.created_at / 1000
-
-    tampered = msgspec.structs.replace(second, hash="0" * 64)
-    publish(kafka_broker, topic, a_snapshot(4, features_hash="another registry"), tampered)
-    producer = Producer(properties(kafka_broker))
-    producer.produce(topic, b"{", key=b"anomaly_hst/signup/latest", partition=0)
-    producer.produce(topic, None, key=b"anomaly_hst/signup/x", partition=0)
-    producer.flush(10)
-    until(lambda: value("tellwire_snapshots_rejected_total") == 5.0)
-    assert reader.current is served
-
-    publish(kafka_broker, topic, second)
-    until(lambda: reader.current is not served)
-    assert reader.current.members["anomaly_hst/signup"] == second.hash
-    assert reader.current.members["anomaly_hst/login"] == other.hash
-    assert served.members["anomaly_hst/signup"] == first.hash
-    assert reader.offsets["anomaly_hst/signup"] == {"0": 3}
-
-
-def test_an_empty_topic_is_caught_up_with_at_once_and_a_missing_broker_is_not(
-    following: tuple[SnapshotReader, Metrics, str],
-) -> None:
-    reader, _, _ = following
-    assert reader.start(15.0)
-    assert reader.current is EMPTY
-    lonely = SnapshotReader(NOWHERE, Metrics())
-    assert not lonely.start(0.2)
-    lonely.stop()
-
-
-def test_a_snapshot_has_two_keys_one_for_ever_and_one_for_the_latest() -> None:
-    snapshot = a_snapshot(1)
-    records = records_of(snapshot)
-    assert [record.key for record in records] == [
-        f"anomaly_hst/signup/{snapshot.hash}".encode(),
-        b"anomaly_hst/signup/latest",
-    ]
-    assert {record.value for record in records} == {encode(snapshot)}
-    assert {record.partition for record in records} == {0}
-    assert dict(records[0].headers or [])["ce_id"] == snapshot.hash.encode()
-
-
 def test_the_command_line_tells_makes_and_tells_again(
     kafka_broker: KafkaBroker, specs: tuple[TopicSpec, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,7 +218,9 @@ def test_the_command_line_tells_makes_and_tells_again(
     assert json.loads(text) == [dataclasses.asdict(d) for d in real_diff(properties(kafka_broker), specs)]
     code, text = run("apply", "--partitions", "2", "--json")
     assert code == 0, text
-    assert [d["topic"] for d in json.loads(text)] == [s.name for s in specs]
+    told = json.loads(text)
+    assert [d["topic"] for d in told["mended"]] == [s.name for s in specs]
+    assert told["left"] == []
     assert run("diff") == (0, "all topics are as they should be\n")
     assert json.loads(run("diff", "--json")[1]) == []
     assert run("apply") == (0, "all topics are as they should be\n")

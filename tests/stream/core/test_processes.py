@@ -1,4 +1,4 @@
-"""What worker and learner are put together from: options, probes, agents, transport metrics, where learning begins."""
+"""What worker and learner are put together from: options, probes, agents, transport metrics."""
 
 from __future__ import annotations
 
@@ -12,16 +12,11 @@ import faust
 import pytest
 from prometheus_client import generate_latest
 
-from features.registry import N_FEATURES, REGISTRY_HASH
-from models.snapshots import EMPTY
-from schemas.envelope import encode
-from schemas.served import ServedFeatures
 from schemas.topics import MAX_OUTPUT_BYTES
 from stream import kafka_properties
 from stream.agents import Tasks, register
 from stream.app import make_app, serve, transport_options
 from stream.health import Health
-from stream.learner import Learner, _FromSnapshots
 from stream.metrics import STAGES, Metrics
 from stream.settings import KafkaSettings, Settings, SettingsError
 from stream.transport import (
@@ -29,8 +24,6 @@ from stream.transport import (
     Counters,
     PartitionStats,
     ProducerCounters,
-    StartAt,
-    StartRequest,
     TransportOptions,
     TransportStats,
 )
@@ -234,91 +227,3 @@ async def test_chunks_are_worked_on_at_the_same_time_and_kept_until_they_end() -
     go_on.set()
     await asyncio.sleep(0.01)
     assert len(tasks) == 0
-
-
-def a_vector(session: str, flow: str = "signup") -> bytes:
-    return encode(
-        ServedFeatures(
-            evaluation_id="id:0:1",
-            session_id=session,
-            flow=flow,  # type: ignore[arg-type]
-            cell=[flow, "mouse", "web", "lt3s"],
-            features_hash=REGISTRY_HASH,
-            features=[0.5] * N_FEATURES,
-            raw={},
-            raw_max={},
-            overall=0.0,
-            flagged_by=[],
-            cohort="unlabelled",
-            sequence=1,
-            is_final=False,
-            ingested_at=1_700_000_000_000,
-            observed_s=2.0,
-            sampling_ratio=1.0,
-        )
-    )
-
-
-class _NoSnapshots:
-    """Stands in for the reader of snapshots."""
-
-    def __init__(self) -> None:
-        self.current = EMPTY
-        self.offsets: dict[str, dict[str, int]] = {}
-
-
-class TestLearner:
-    @pytest.fixture
-    def learner(self, monkeypatch: pytest.MonkeyPatch) -> Learner:
-        monkeypatch.setattr("stream.learner.check_topics", lambda *_: {"risk.features": 4, "models.snapshots": 1})
-        monkeypatch.setattr("stream.learner.SnapshotReader", lambda *_: _NoSnapshots())
-        found = Learner(made(kafka={"bootstrap_servers": "127.0.0.1:1"}))
-        found._resume(EMPTY)
-        return found
-
-    def counted(self, learner: Learner, name: str, **labels: str) -> float:
-        return learner.metrics.registry.get_sample_value(name, labels) or 0.0
-
-    async def test_what_it_cannot_learn_is_counted_and_never_stops_it(self, learner: Learner) -> None:
-        values = [a_vector("s1"), b"{", None, a_vector("s1"), a_vector("s2", "login"), b'{"type":"x"}']
-        records = [record(value, the_offset=10 + i) for i, value in enumerate(values)]
-        one, ended = chunk(records, partition=2, topic="risk.features")
-        await learner._learn(one)
-        assert ended == ["done"]
-        assert self.counted(learner, "tellwire_learner_learnt_total", flow="signup") == 1
-        assert self.counted(learner, "tellwire_learner_learnt_total", flow="login") == 1
-        reasons = ("malformed_json", "empty", "same_evidence", "unknown_type")
-        assert [self.counted(learner, "tellwire_learner_skipped_total", reason=r) for r in reasons] == [1, 1, 1, 1]
-        assert learner._offsets == {2: 16}
-
-    async def test_what_a_flows_snapshot_holds_is_not_learnt_again(self, learner: Learner) -> None:
-        cast("_NoSnapshots", learner._snapshots).offsets = {
-            "anomaly_hst/signup": {"2": 12},
-            "calibration/signup": {"2": 12},
-        }
-        values = [a_vector(f"s{i}") for i in range(4)] + [a_vector("l", "login")]
-        one, _ = chunk([record(value, the_offset=10 + i) for i, value in enumerate(values)], partition=2)
-        await learner._learn(one)
-        assert self.counted(learner, "tellwire_learner_learnt_total", flow="signup") == 2
-        assert self.counted(learner, "tellwire_learner_learnt_total", flow="login") == 1
-
-    def test_a_partition_without_news_keeps_its_offset_in_the_next_snapshot(self, learner: Learner) -> None:
-        cast("_NoSnapshots", learner._snapshots).offsets = {"anomaly_hst/signup": {"0": 50, "1": 7}}
-        learner._offsets = {0: 60, 3: 5}
-        assert learner._offsets_of("signup") == {"0": 60, "1": 7, "3": 5}
-        assert learner._offsets_of("login") == {"0": 60, "3": 5}
-
-    async def test_reading_begins_where_some_flow_has_not_learnt(self, learner: Learner) -> None:
-        cast("_NoSnapshots", learner._snapshots).offsets = {
-            "anomaly_hst/signup": {"0": 50, "1": 7},
-            "anomaly_hst/login": {"0": 40},
-            "calibration/signup": {"0": 3},
-        }
-        hooks = _FromSnapshots(learner._learnt_to)
-
-        def asked(partition: int, low: int = 0, high: int = 100) -> StartRequest:
-            return StartRequest("risk.features", "id", partition, 99, low, high)
-
-        starts = await hooks.resolve_start([asked(0), asked(1, low=10), asked(2, low=5), asked(3)])
-        assert [starts["risk.features", p] for p in range(4)] == [StartAt(40), StartAt(10), StartAt(5), StartAt(0)]
-        assert (await hooks.resolve_start([asked(0, high=20)]))["risk.features", 0] == StartAt(20)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from stream.demo import parts
 from stream.demo.children import Child, DemoError, python, stop_all
 from stream.demo.parts import Choice, Endpoints, environment
 from stream.demo.run import Demo
+from stream.embedded import EmbeddedStore
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 
@@ -48,7 +51,12 @@ def test_it_runs_to_its_summary_and_loses_nothing(capfdbinary: pytest.CaptureFix
     code = Demo(Choice(seconds=4.0, rate=8.0, as_json=True, seed=5), Console(file=io.StringIO())).run()
     lines = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
     assert code == 0
-    *events, summary = lines
+    started, *events, summary = lines
+    assert started["type"] == "demo.started"
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", started["broker"])
+    assert started["redis"].startswith("unix://")
+    assert started["worker_metrics"] != started["learner_metrics"]
+    assert summary["broker"] == f"embedded broker {started['broker']}"
     assert {line["type"] for line in events} == {"demo.event"}
     assert {line["actor"] for line in events} <= {"person", "bot"}
     assert summary["type"] == "demo.summary"
@@ -98,6 +106,7 @@ def test_an_interrupt_sends_nothing_more_drains_and_leaves_nothing_behind(tmp_pa
         [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     assert process.stdout is not None
+    process.stdout.readline()  # where everything is
     process.stdout.readline()  # the first event: all runs
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=30)
@@ -186,3 +195,37 @@ def test_the_worker_accepts_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert loaded.kafka.consumer_properties["fetch.wait.max.ms"] == "5"
     assert loaded.keys.ref_key is not None
     assert len(loaded.keys.ref_key.get_secret_value()) >= 16
+
+
+def test_a_store_that_was_given_is_reached_before_anything_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "EmbeddedBroker", lambda *_: pytest.fail("the broker was started"))
+    monkeypatch.setattr(parts, "_reach", lambda *_: pytest.fail("topics were made"))
+    for broker in (None, "127.0.0.1:1"):
+        with pytest.raises(DemoError, match=r"^--redis: .*127\.0\.0\.1:1") as caught:
+            Demo(Choice(redis="redis://:hidden@127.0.0.1:1/0", broker=broker), Console(file=io.StringIO())).run()
+        assert "hidden" not in str(caught.value)
+        assert "TELLWIRE" not in str(caught.value)
+
+
+def test_a_store_that_answers_is_used_and_its_url_is_kept_to_itself() -> None:
+    with EmbeddedStore() as store, contextlib.ExitStack() as stack:
+        found = parts.endpoints(Choice(redis=store.url), stack)
+        assert found.redis_url == store.url
+        assert found.store_address is None
+        assert found.broker_words == f"embedded broker {found.bootstrap}"
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_it_says_where_everything_is(capfd: pytest.CaptureFixture[str]) -> None:
+    Demo(Choice(seconds=1.0, rate=8.0), Console(file=io.StringIO(), width=100)).run()
+    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("embedded broker 127.0.0.1:")]
+    assert len(told) == 1
+    assert re.search(
+        r", embedded Valkey unix://\S+, worker http://127\S+/metrics, learner http://127\S+/metrics$", told[0]
+    )
+
+
+def test_without_a_temporary_folder_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(DemoError, match=r"^no temporary folder can be made \(No such file or directory\): .*TMPDIR"):
+        Demo(Choice(), Console(file=io.StringIO())).run()

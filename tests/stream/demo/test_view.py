@@ -23,7 +23,7 @@ def scene(**changes: object) -> Scene:
     values: dict[str, object] = {
         "source": "simulated people and bots",
         "simulation": True,
-        "broker": "embedded broker",
+        "broker": "embedded broker 127.0.0.1:43003",
         "store": "embedded Valkey",
         "embedded": True,
         "phase": "running",
@@ -89,6 +89,7 @@ def test_it_says_what_runs_and_that_it_is_a_simulation(width: int, height: int) 
         "simulation: no figure of real traffic",
         "0:40 of 1:00",
         "learnt 412, 3 snapshots",
+        "embedded broker 127.0.0.1:43003",
         "p50 2.1 ms  p99 8.4 ms",
         "received → acknowledged",
     ):
