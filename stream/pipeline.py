@@ -23,10 +23,11 @@ from stream.counters import AnsweredReads, ChunkCounters, CounterPlan
 from stream.deadletter import dead_letter
 from stream.evaluation import Evaluated, Evaluator, Item, outgoing
 from stream.logs import frames
-from stream.metrics import Metrics, Stage
+from stream.metrics import Metrics
 from stream.partition import OwnedPartition
 from stream.records import append_ms_of, headers_of, offset_of
 from stream.refs import RefHasher
+from stream.stage_clock import StageClock
 from stream.state import (
     CounterRead,
     StateStore,
@@ -120,7 +121,7 @@ class Pipeline:
         metrics.last_progress.set_to_current_time()
 
     async def _process_records(
-        self, owned: OwnedPartition, chunk: Chunk, records: list[Message], clock: "StageClock"
+        self, owned: OwnedPartition, chunk: Chunk, records: list[Message], clock: StageClock
     ) -> None:
         """Process records together; if that fails on their data, one by one, so that one bad record stands alone."""
         try:
@@ -144,7 +145,7 @@ class Pipeline:
             batch = Batch(rejected=[(records[0], rejected)])
             await self._finish(owned, chunk, batch, ChunkCounters([], [], 0), offset_of(records[0]), clock)
 
-    async def _run(self, owned: OwnedPartition, chunk: Chunk, records: list[Message], clock: "StageClock") -> None:
+    async def _run(self, owned: OwnedPartition, chunk: Chunk, records: list[Message], clock: StageClock) -> None:
         clock.start()
         batch = self._decode(owned, records)
         clock.decode_ms = clock.lap("decode") * 1000.0
@@ -224,7 +225,7 @@ class Pipeline:
         batch: Batch,
         counters: ChunkCounters,
         last_offset: int,
-        clock: "StageClock",
+        clock: StageClock,
     ) -> None:
         """Stages 6 and 7: publish and await; then write links, states and watermark; then count."""
         out, folded_only = self._outgoing(owned, batch, clock)
@@ -254,7 +255,7 @@ class Pipeline:
         clock.lap_waited("write")
         self._count(owned, batch, folded_only)
 
-    def _outgoing(self, owned: OwnedPartition, batch: Batch, clock: "StageClock") -> tuple[list[OutRecord], int]:
+    def _outgoing(self, owned: OwnedPartition, batch: Batch, clock: StageClock) -> tuple[list[OutRecord], int]:
         out: list[OutRecord] = []
         folded_only = 0
         for evaluated in batch.evaluated:
@@ -335,50 +336,6 @@ class Pipeline:
                 wait_s = min(2 * wait_s, MAX_WAIT_S)
                 if not chunk.is_current():
                     raise _NotCurrent from error
-
-
-class StageClock:
-    """Times the stages of a chunk: wall time for the metrics, and the loop's own work for the size of chunks.
-
-    Work is CPU time of this thread, so that a machine that is busy with something else doesn't shrink the chunks.
-    """
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self.began = self._mark = time.perf_counter()
-        self._work = time.thread_time()
-        self.loop_s = 0.0
-        self.decode_ms = 0.0
-        self.read_ms = 0.0
-
-    def start(self) -> None:
-        """Begin a batch."""
-        self._mark = time.perf_counter()
-        self._work = time.thread_time()
-
-    def lap(self, stage: Stage) -> float:
-        """End a stage of work; return its seconds."""
-        passed = self._passed(stage)
-        self.pause()
-        return passed
-
-    def pause(self) -> None:
-        """Count the work so far: a wait begins, in which the loop works for others."""
-        now = time.thread_time()
-        self.loop_s += now - self._work
-        self._work = now
-
-    def lap_waited(self, stage: Stage) -> float:
-        """End a stage that was mostly waiting; it does not count as work. Return its seconds."""
-        self._work = time.thread_time()
-        return self._passed(stage)
-
-    def _passed(self, stage: Stage) -> float:
-        now = time.perf_counter()
-        passed = now - self._mark
-        self._metrics.stage[stage].observe(passed)
-        self._mark = now
-        return passed
 
 
 def _check_limit(owned: OwnedPartition) -> None:

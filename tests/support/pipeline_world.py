@@ -1,0 +1,140 @@
+"""The pipeline in memory, for tests: chunks made by hand, a store and a log that outlive workers."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from models.engine import Engine
+from models.snapshots import EMPTY, SnapshotSet
+from schemas.envelope import encode
+from schemas.risk import RiskEvent
+from schemas.telemetry import Telemetry
+from stream.deadletter import DeadLetterLimit
+from stream.evaluation import Evaluator
+from stream.metrics import Metrics
+from stream.partition import OwnedPartition
+from stream.pipeline import Pipeline
+from stream.refs import RefHasher
+from stream.sampling import FeatureSampler
+from stream.settings import KeySettings
+from stream.simulation.population import population
+from stream.state import MemoryStore
+from stream.transport import Chunk, OutRecord
+
+START_MS = 1_790_000_000_000
+TOPIC, TOPIC_ID = "capture.telemetry", "topic-id"
+REFS = RefHasher(KeySettings(ref_key="in-memory-tests-only"))
+
+
+@functools.cache
+def engine() -> Engine:
+    return Engine.load()
+
+
+_decode = msgspec.json.Decoder(RiskEvent).decode
+
+
+@dataclass
+class FakeRecord:
+    """What the pipeline reads of a consumed record."""
+
+    position: int
+    content: bytes | None
+    name: bytes | None
+    append_ms: int
+
+    def offset(self) -> int:
+        return self.position
+
+    def value(self) -> bytes | None:
+        return self.content
+
+    def key(self) -> bytes | None:
+        return self.name
+
+    def headers(self) -> None:
+        return None
+
+    def timestamp(self) -> tuple[int, int]:
+        return (1, self.append_ms)
+
+
+@dataclass
+class FakeChunk:
+    """A chunk made by hand; `current` turns false to stand for a lost partition."""
+
+    records: list[Any]
+    partition: int = 0
+    topic: str = TOPIC
+    topic_id: str = TOPIC_ID
+    current: bool = True
+    ended: list[str] = field(default_factory=list)
+
+    def is_current(self) -> bool:
+        return self.current
+
+    def done(self, loop_s: float | None = None) -> bool:
+        del loop_s
+        self.ended.append("done")
+        return True
+
+    def abandon(self, reason: str) -> None:
+        self.ended.append(reason)
+
+
+@dataclass
+class Snapshots:
+    """No live models."""
+
+    current: SnapshotSet = EMPTY
+
+
+class World:
+    """A store and a log that outlive workers; `Worker` objects come and go."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.log: list[OutRecord] = []
+        self.metrics = Metrics()
+
+    async def publish(self, records: Sequence[OutRecord]) -> None:
+        self.log.extend(records)
+
+    def pipeline(self, publish: Any = None, sessions: int = 1_000) -> Pipeline:
+        ticks = itertools.count(START_MS)
+        return Pipeline(
+            evaluator=Evaluator(engine(), Snapshots(), FeatureSampler(0, 0), REFS.version, lambda: next(ticks)),
+            store=self.store,
+            publish=publish or self.publish,
+            refs=REFS,
+            metrics=self.metrics,
+            session_ttl_ms=86_400_000,
+            counters_refresh_ms=0,
+            cached_sessions=lambda: sessions,
+        )
+
+    async def owned(self, published_to: int = -1) -> OwnedPartition:
+        watermark = (await self.store.watermarks(TOPIC, [0]))[0]
+        return OwnedPartition(TOPIC, 0, TOPIC_ID, watermark, 0, published_to, DeadLetterLimit(0.9, 1_000))
+
+    def events(self) -> list[RiskEvent]:
+        return [_decode(record.value or b"") for record in self.log if record.topic == "risk.events"]
+
+
+def records_of(events: Sequence[Telemetry]) -> list[FakeRecord]:
+    return [FakeRecord(i, encode(e), e.session_id.encode(), START_MS + 130 * i) for i, e in enumerate(events)]
+
+
+def simulated(count: int, seed: int) -> list[Telemetry]:
+    people = population(seed, start_ms=START_MS, sessions_per_s=3.0, bot_ratio=0.5)
+    return [due.event for due in itertools.islice(people, count)]
+
+
+def chunk(records: Sequence[FakeRecord]) -> Chunk:
+    return FakeChunk(list(records))  # type: ignore[return-value]
