@@ -193,12 +193,20 @@ class Learner:
                 },
             )
 
+    def _tell_of_others(self, owned: int) -> None:
+        """A second learner in the group takes partitions away: neither publishes, and neither is ready."""
+        if owned < self._partitions:
+            self.health.stop(FEATURES_TOPIC, f"{owned} of {self._partitions} partitions: run one learner only")
+        else:
+            self.health.resume(FEATURES_TOPIC)
+        self.metrics.ready.set(float(owned == self._partitions))
+
     async def _tick(self) -> None:
         stats = self.transport.stats()
         self._watch.stats = stats
         if stats.counters.assigns_total:
             self.health.ready()
-            self.metrics.ready.set(1)
+            self._tell_of_others(len(self.transport.assignment()))
         self.health.observe(stats.lag, broker_reachable=stats.is_trusted)
 
 

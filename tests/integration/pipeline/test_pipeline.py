@@ -277,6 +277,18 @@ def test_the_learner_publishes_snapshots_that_the_worker_serves(pipeline: Pipeli
     assert any(e.scores.anomaly.calibration.state == "live" for e in served if e.scores.anomaly)  # type: ignore[union-attr]
 
 
+def test_two_learners_publish_nothing_and_say_so(pipeline: Pipeline) -> None:
+    first = pipeline.start("learner")
+    first.wait_ready()
+    second = pipeline.start("learner")
+    first.wait(lambda: "run one learner only" in first.get("/readyz")[1], 60, "telling of the second one")
+    assert first.get("/readyz")[0] == 503
+    assert first.get("/livez")[0] == 200
+    assert second.stop() == 0
+    first.wait(lambda: first.get("/readyz")[0] == 200, 60, "ready again")
+    assert first.stop() == 0
+
+
 def test_a_java_producer_from_the_documentation_is_scored(pipeline: Pipeline, tmp_path: Path) -> None:
     page = Path("docs/how-to/emit-telemetry.md").read_text()
     source = page.split("```java\n")[1].split("```")[0]
