@@ -1,10 +1,11 @@
 """Topics on a broker against the table of topics: what is missing, what differs, and making it so."""
 
-from collections.abc import Container, Mapping, Sequence
+import time
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
@@ -18,6 +19,7 @@ from schemas.topics import TOPICS, TopicSpec
 from stream.settings import SettingsError
 
 TIMEOUT_S = 15.0
+_UNREACHABLE = frozenset(("_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_RESOLVE", "_SSL", "_AUTHENTICATION"))
 
 
 class BrokerError(Exception):
@@ -97,6 +99,7 @@ def apply(
         if new:
             for future in admin.create_topics(new, operation_timeout=TIMEOUT_S, request_timeout=TIMEOUT_S).values():
                 future.result()
+            _await_topics(admin, missing)
         for spec in specs:
             if spec.name in changed:
                 entries = [
@@ -109,6 +112,16 @@ def apply(
     except KafkaException as error:
         raise BrokerError(_line(error, properties)) from None
     return mended
+
+
+def _await_topics(admin: AdminClient, names: Collection[str]) -> None:
+    """Wait until the broker shows what it created: its metadata lags behind its answer."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        known = admin.list_topics(timeout=TIMEOUT_S).topics
+        if all(name in known and known[name].error is None and known[name].partitions for name in names):
+            return
+        time.sleep(0.05)
 
 
 def partition_counts(properties: dict[str, Any], names: Sequence[str]) -> dict[str, int]:
@@ -154,5 +167,7 @@ def _configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, st
 
 def _line(error: KafkaException, properties: dict[str, Any]) -> str:
     detail = error.args[0]
-    text = detail.str() if hasattr(detail, "str") else str(detail)
-    return f"broker {properties.get('bootstrap.servers', '?')}: {text}; is it running, and reachable from here?"
+    line = f"broker {properties.get('bootstrap.servers', '?')}: {detail.str() if hasattr(detail, 'str') else detail}"
+    if isinstance(detail, KafkaError) and detail.name() in _UNREACHABLE:
+        return f"{line}; is it running and reachable from here, with this kafka.security_protocol and credentials?"
+    return line

@@ -119,7 +119,7 @@ def test_a_broker_that_is_not_there_is_one_line(
     monkeypatch: pytest.MonkeyPatch, call: Callable[[dict[str, Any]], object]
 ) -> None:
     monkeypatch.setattr(topics, "TIMEOUT_S", 0.3)
-    with pytest.raises(BrokerError, match=r"^broker 127\.0\.0\.1:1: .*reachable from here\?$"):
+    with pytest.raises(BrokerError, match=r"^broker 127\.0\.0\.1:1: .*reachable from here, with this .*\?$"):
         call(NOWHERE)
     with pytest.raises(SettingsError, match=r"TELLWIRE_KAFKA__PROPERTIES\): No such configuration property"):
         call({"no.such": "1"})
