@@ -153,8 +153,7 @@ class Worker:
         except ProduceError as error:
             self._not_delivered(chunk, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the partition's next chunk must have its chance
-            told = {"partition": chunk.partition, "error_type": type(error).__name__, "frames": logs.frames(error)}
-            log.error("a chunk could not be processed; it is read again", extra=told)
+            self._unexpected(chunk, error)
 
     async def _forward(self, chunk: Chunk) -> None:
         """Forward a chunk of the door's signals."""
@@ -163,8 +162,7 @@ class Worker:
         except ProduceError as error:
             self._not_delivered(chunk, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the partition's next chunk must have its chance
-            told = {"partition": chunk.partition, "error_type": type(error).__name__, "frames": logs.frames(error)}
-            log.error("signals could not be forwarded; they are read again", extra=told)
+            self._unexpected(chunk, error)
             chunk.abandon("error")
 
     async def _go_on_from_store(self, owned: OwnedPartition, chunk: Chunk, conflict: WatermarkConflict) -> None:
@@ -184,6 +182,13 @@ class Worker:
             self._fail(error)
         finally:
             chunk.abandon("watermark conflict")
+
+    @staticmethod
+    def _unexpected(chunk: Chunk, error: Exception) -> None:
+        """Tell of a defect or an outage that nobody foresaw: type and frames, as a text may hold an identifier."""
+        told = {"topic": chunk.topic, "partition": chunk.partition}
+        cause = {"error_type": type(error).__name__, "frames": logs.frames(error)}
+        log.error("a chunk could not be processed; it is read again", extra=told | cause)
 
     def _not_delivered(self, chunk: Chunk, error: ProduceError) -> None:
         """Read again what may be delivered later; stand still for what never will be."""

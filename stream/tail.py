@@ -5,7 +5,8 @@ takes over; what it publishes again up to that offset is marked `replayed`, and 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -40,18 +41,9 @@ def last_published(
     Blocks for at most `timeout_s` (s): call it from a worker thread. Raises BrokerError when a tail cannot be read in
     time. An event of an earlier input topic (another topic id) says nothing about this one and is ignored.
     """
-    consumer = Consumer(
-        properties
-        | {
-            "group.id": "tellwire-tail",  # required by the library; nothing is committed or joined
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-            "fetch.wait.max.ms": 10,
-        }
-    )
     found: dict[int, int] = {}
-    try:
+    more = {"enable.partition.eof": True, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 10}
+    with _reading(properties | more, events_topic) as consumer:
         deadline = time.monotonic() + timeout_s
         ends = {p: _ends(consumer, TopicPartition(events_topic, p), deadline) for p in partitions}
         waiting = {partition for partition, (low, high) in ends.items() if high > low}
@@ -73,12 +65,21 @@ def last_published(
             elif problem.code() == KafkaError._PARTITION_EOF:
                 waiting.discard(partition)
             # Other errors (a broker is away) are the client's, not a partition's: it tries again until the deadline.
+    return found
+
+
+@contextmanager
+def _reading(properties: dict[str, Any], place: str) -> Iterator[Consumer]:
+    """Yield a consumer that joins no group and commits nothing; what Kafka refuses becomes a BrokerError."""
+    # The library asks for a group id; nothing of it reaches a broker.
+    consumer = Consumer(properties | {"group.id": "tellwire-tail", "enable.auto.commit": False})
+    try:
+        yield consumer
     except KafkaException as error:
-        msg = f"{events_topic}: {error.args[0].str()}"
+        msg = f"{place}: {error.args[0].str()}"
         raise BrokerError(msg) from None
     finally:
         consumer.close()
-    return found
 
 
 def _ends(consumer: Consumer, partition: TopicPartition, deadline: float) -> tuple[int, int]:
@@ -104,24 +105,12 @@ def offset_at(
     properties: dict[str, Any], topic: str, partition: int, time_ms: int, timeout_s: float = 10.0
 ) -> int | None:
     """Return the first offset appended at or after `time_ms` (epoch ms), None when there is none. Blocks."""
-    consumer = Consumer(properties | {"group.id": "tellwire-tail", "enable.auto.commit": False})
-    try:
+    with _reading(properties, f"{topic}[{partition}]") as consumer:
         found = consumer.offsets_for_times([TopicPartition(topic, partition, max(0, time_ms))], timeout=timeout_s)[0]
-    except KafkaException as error:
-        msg = f"{topic}[{partition}]: {error.args[0].str()}"
-        raise BrokerError(msg) from None
-    finally:
-        consumer.close()
     return found.offset if found.offset >= 0 else None
 
 
 def first_offset(properties: dict[str, Any], topic: str, partition: int, timeout_s: float = 10.0) -> int:
     """Return the first offset that the log still holds. Blocks. Raises BrokerError."""
-    consumer = Consumer(properties | {"group.id": "tellwire-tail", "enable.auto.commit": False})
-    try:
+    with _reading(properties, f"{topic}[{partition}]") as consumer:
         return _ends(consumer, TopicPartition(topic, partition), time.monotonic() + timeout_s)[0]
-    except KafkaException as error:
-        msg = f"{topic}[{partition}]: {error.args[0].str()}"
-        raise BrokerError(msg) from None
-    finally:
-        consumer.close()
