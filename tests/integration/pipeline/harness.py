@@ -7,12 +7,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from schemas.envelope import encode
 from schemas.risk import RiskEvent
@@ -50,7 +51,7 @@ class Process:
             return 0, ""
 
     def metric(self, name: str) -> float:
-        """Return the sum over all samples of a metric whose name begins so."""
+        """Return the sum over all samples of a metric whose name begins so; 0 also where there is none yet."""
         _, text = self.get("/metrics")
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
 
@@ -146,20 +147,40 @@ class Pipeline:
 
         worker.wait(answered, seconds, f"done with {inputs} records")
 
+    def wait_committed(self, worker: Process, group: str = "tellwire", seconds: float = 60.0) -> None:
+        """Wait until `group` has committed the end of the input: everything is finished, as the broker knows it.
+
+        A count of answers can't say so after a kill (repeats count too), nor can the worker's own lag just after a
+        start, before it knows where its partitions end.
+        """
+        worker.wait(lambda: self.uncommitted(group) == 0, seconds, "at the end of the log")
+
+    def uncommitted(self, group: str) -> int:
+        """Return how many input records `group` has not committed."""
+        topic = "capture.telemetry"
+        with self._consumer(group) as consumer:
+            ends = self._ends(consumer, topic)
+            committed = consumer.committed([TopicPartition(topic, p) for p in ends], timeout=10)
+            return sum(ends[one.partition] - max(0, one.offset) for one in committed)
+
     def answers(self) -> int:
         """Return how many risk events and dead letters there are."""
-        consumer_topics = ("risk.events", "risk.deadletter")
-        return sum(self._end(topic) for topic in consumer_topics)
+        with self._consumer("ends") as consumer:
+            return sum(sum(self._ends(consumer, topic).values()) for topic in ("risk.events", "risk.deadletter"))
 
-    def _end(self, topic: str) -> int:
-        from confluent_kafka import Consumer, TopicPartition
-
-        consumer = Consumer({"bootstrap.servers": self.broker.bootstrap, "group.id": "ends"})
+    @contextmanager
+    def _consumer(self, group: str) -> Iterator[Consumer]:
+        """Yield a consumer that asks the broker only: it joins no group."""
+        consumer = Consumer({"bootstrap.servers": self.broker.bootstrap, "group.id": group})
         try:
-            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-            return sum(consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in partitions)
+            yield consumer
         finally:
             consumer.close()
+
+    @staticmethod
+    def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        return {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in partitions}
 
     def risk_events(self) -> list[RiskEvent]:
         """Return all risk events, each partition in order."""

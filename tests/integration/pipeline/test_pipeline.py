@@ -128,7 +128,7 @@ def test_a_kill_in_the_middle_loses_nothing_and_marks_what_is_repeated(pipeline:
         first = pipeline.start("worker", KAFKA__SESSION_TIMEOUT_MS="4500")
         first.wait_ready()
     pipeline.wait_answered(first, len(events))
-    first.wait(lambda: first.metric("tellwire_consumer_lag_records") == 0, 60, "at the end of the log")
+    pipeline.wait_committed(first)
     assert first.stop() == 0
     report = pipeline.audit(expected_dead_letters=[])
     assert report.ok, str(report)
@@ -172,7 +172,7 @@ def test_a_store_that_is_emptied_under_a_running_worker_is_filled_again(pipeline
         client.flushall()
     pipeline.produce_events(events[500:])
     pipeline.wait_answered(worker, len(events))
-    worker.wait(lambda: worker.metric("tellwire_consumer_lag_records") == 0, 60, "at the end of the log")
+    pipeline.wait_committed(worker)
     assert worker.metric("tellwire_folded_only_total") >= 500
     assert worker.stop() == 0
     report = pipeline.audit(expected_dead_letters=[])
