@@ -130,6 +130,10 @@ class Transport(BaseTransport):
         """Partitions owned and started."""
         return frozenset(self._engine().membership.ready)
 
+    def last_poll(self) -> float | None:
+        """Clock time of the poll thread's last poll, None before the first; from any thread, once it runs."""
+        return self._engine().last_poll
+
     def stats(self) -> TransportStats:
         """Counters and the state of every owned partition, now."""
         engine = self._engine()
@@ -144,6 +148,8 @@ class Transport(BaseTransport):
             producer=copy.deepcopy(self.producer.counters),
             producer_in_flight_records=self.producer.in_flight_records,
             producer_in_flight_bytes=self.producer.in_flight_bytes,
+            starting_partitions=engine.starting_partitions(),
+            brokers_away_s=engine.away_s(),
         )
 
 

@@ -99,7 +99,7 @@ class Engine:
             left_s = max(_LEAVE_S, self.stop_left_s())
             await asyncio.get_running_loop().run_in_executor(None, poller.join, left_s)
             if poller.is_alive():
-                log.error("the poll thread did not end within %.1f s", left_s)
+                log.warning("the group was not left within %.1f s: it waits for the session timeout", left_s)
         await self.membership.stop(self.stop_left_s())
 
     def stop_left_s(self) -> float:
@@ -236,13 +236,30 @@ class Engine:
 
     def last_poll_age_s(self) -> float | None:
         """Seconds since the last poll; None before the first."""
+        last = self.last_poll
+        return None if last is None else clock() - last
+
+    @property
+    def last_poll(self) -> float | None:
+        """Clock time of the last poll; None before the first."""
         ownership = self._ownership
-        return None if ownership is None or ownership.last_poll is None else clock() - ownership.last_poll
+        return None if ownership is None else ownership.last_poll
+
+    def starting_partitions(self) -> int:
+        """How many partitions are assigned and not started."""
+        ownership = self._ownership
+        lines = [] if ownership is None else list(ownership.lines.values())
+        return sum(not line.is_ready and not line.gone for line in lines)
+
+    def away_s(self) -> float:
+        """How long the brokers have been away, s; 0 while they answer (or before they were asked)."""
+        return 0.0 if self._poller is None else self._poller.reach.away_s()
 
     def partition_stats(self) -> dict[PartitionKey, PartitionStats]:
         """State of every partition owned and ready."""
         ownership = self._ownership
         parts = {} if ownership is None else ownership.parts
+        away = frozenset() if self._poller is None else self._poller.reach.away_partitions
         now = clock()
         found = {}
         for line in self.lines:
@@ -264,5 +281,6 @@ class Engine:
                 last_progress_age_s=None if line.last_progress is None else now - line.last_progress,
                 is_paused=part is not None and part.marks.is_paused,
                 is_held=line.is_held,
+                is_out_of_reach=line.key in away or (part is not None and part.is_refused),
             )
         return found

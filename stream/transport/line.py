@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from .limiter import ChunkLimiter
 from .pending import Pending
 from .tracker import CommitTracker
+from .weight import weights
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -78,7 +79,7 @@ class Line:
         self.committed_at_start: int | None = None
         self.high: int | None = None
         self.last_progress: float | None = None
-        self.pending: Pending[Message] = Pending()
+        self.pending: Pending[Message] = Pending(weights)
         self.tracker = CommitTracker(0, None)
         self.limiter: ChunkLimiter | None = None
         self.serial = 0

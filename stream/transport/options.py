@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .conductor import NoTables
 from .errors import TransportConfigurationError
 
 Property = str | int | float | bool | Callable[..., Any]
@@ -31,6 +32,12 @@ _RESERVED = frozenset(
 
 
 _AFTER_DEADLINE_S = 5.0
+_SESSION_S = 6.0
+ANSWER_MS = 10_000
+"""A connection on which a request is not answered for so long is given up and made anew, ms.
+
+librdkafka's default is a minute: for so long a connection whose other end has gone without a word holds up a group.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +61,10 @@ class TransportOptions:
     group_instance_id: str | None = None
     """Set: static membership. Such a member keeps its partitions for a session timeout after it stopped."""
     session_timeout_s: float | None = None
-    """None: 6 s (classic, cooperative) or 45 s (consumer, where the broker decides: Kafka's default).
+    """None: 6 s. After so long without a poll membership is in doubt, and nothing is published until it is proved.
 
-    With ``consumer`` give what the broker has in ``group.consumer.session.timeout.ms``.
+    The broker is told it, but with ``consumer``, where it has its own (``group.consumer.session.timeout.ms``): give
+    that or less. A doubt costs one commit; a value above the broker's would let a frozen process publish once it wakes.
     """
     heartbeat_interval_s: float = 0.5
     """Not used with ``consumer``: the broker decides there."""
@@ -69,7 +77,7 @@ class TransportOptions:
     """Most records taken from librdkafka at once."""
     max_chunk_records: int = 4096
     max_chunk_bytes: int = 4 * 1024 * 1024
-    """Bound of the values' bytes in a chunk; a single record may be bigger and is then alone."""
+    """Bound of the bytes in a chunk: values, keys, headers; a single record may be bigger and is then alone."""
     initial_chunk_records: int = 64
     """Most records in a chunk until the first cost was measured."""
     target_loop_s: float = 0.005
@@ -134,9 +142,7 @@ class TransportOptions:
     @property
     def session_s(self) -> float:
         """Session timeout in force, in seconds."""
-        if self.session_timeout_s is not None:
-            return self.session_timeout_s
-        return 45.0 if self.group_protocol == "consumer" else 6.0
+        return _SESSION_S if self.session_timeout_s is None else self.session_timeout_s
 
     @property
     def is_incremental(self) -> bool:
@@ -160,8 +166,11 @@ class TransportOptions:
             # The default, one second, stalls a partition whenever the prefetch queue was full.
             "fetch.queue.backoff.ms": 5,
             "queued.max.messages.kbytes": 16 * 1024,
+            # That bound counts values only: records with large headers are bounded by their number.
+            "queued.min.messages": 2_000,
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 2000,
+            "socket.timeout.ms": ANSWER_MS,
             "check.crcs": True,
         }
         if self.group_protocol == "consumer":
@@ -201,6 +210,9 @@ class TransportOptions:
             # own timeout comes a little later, for what is no batch: one by one, it could let a later one through.
             "message.timeout.ms": int((self.produce_deadline_s + _AFTER_DEADLINE_S) * 1000),
             "queue.buffering.max.messages": 1_000_000,
+            "socket.timeout.ms": ANSWER_MS,
+            # The broker gives up waiting for its replicas, and says so, before we give up waiting for the broker.
+            "request.timeout.ms": ANSWER_MS - 2_000,
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 2000,
             **self.common_properties,
@@ -248,9 +260,10 @@ def faust_settings() -> dict[str, Any]:
 
     They switch off what would open connections of Faust's own Kafka client or an open web port:
     the leader topic, topic creation, and the web server (start the worker with ``--without-web``
-    as well; Faust ignores ``web_enabled=False`` there).
+    as well; Faust ignores ``web_enabled=False`` there). And a second that Faust sleeps at each start for its tables.
     """
     return {
+        "TableManager": NoTables,
         "topic_disable_leader": True,
         "topic_allow_declare": False,
         "reply_create_topic": False,

@@ -74,6 +74,8 @@ class Ownership:
         self.is_suspect = False
         """Membership is in doubt: this thread did not poll for a session timeout."""
         self._probe_after = 0.0
+        self.is_in_hand = False
+        """The poll thread holds records that it has not handed over: the client's position is ahead of what was."""
 
     @property
     def is_settling(self) -> bool:
@@ -320,8 +322,12 @@ class Ownership:
             time.sleep(_LAST_COMMIT_PAUSE_S)  # there is no later commit that could make up for this one
 
     def _empty_end(self, part: Part, position: int) -> int | None:
-        """How far the consumer is beyond ``position``, if all it handed over is below that."""
-        if part.is_stopped or part.next_offset != position:
+        """How far the consumer is beyond ``position``, if all it handed over is below that.
+
+        None where that can't be said: with records in hand (a revoke can be served inside ``consume()``), and after
+        a batch that could not be read, the client's position is beyond records that nobody has seen.
+        """
+        if self.is_in_hand or part.is_stopped or part.hole is not None or part.next_offset != position:
             return None
         (found,) = self._consumer.position([TopicPartition(*part.line.key)])
         if found.offset <= position:
@@ -362,6 +368,10 @@ class Ownership:
         self._counters.commits_total += 1
         # The coordinator took it from this member in this generation: the membership is alive.
         self.is_suspect = False
+        for tp in partitions:
+            part = self.parts.get((tp.topic, tp.partition))
+            if part is not None:
+                part.is_refused = False
         self._tell(self._loop_side.confirmed, {(tp.topic, tp.partition): tp.offset for tp in partitions})
         return failed
 
@@ -379,8 +389,9 @@ class Ownership:
         self.last_poll = now
 
     def probe(self) -> None:
-        """While in doubt: a commit that the coordinator takes proves the membership."""
-        if not self.is_suspect or clock() < self._probe_after:
+        """While in doubt, or refused: a commit that is taken proves the membership, and the right to read."""
+        is_refused = any(part.is_refused for part in self.parts.values())
+        if not (self.is_suspect or is_refused) or clock() < self._probe_after:
             return
         if not self.parts:
             self.is_suspect = bool(self.lines)

@@ -74,6 +74,7 @@ class Part:
         "handed_records",
         "hole",
         "is_asked",
+        "is_refused",
         "is_stopped",
         "line",
         "marks",
@@ -93,6 +94,8 @@ class Part:
         """Name of an error after which offsets may be missing."""
         self.is_asked = False
         """Out of range, and its bounds are being asked for."""
+        self.is_refused = False
+        """Reading it is not permitted (told once by librdkafka, which goes on trying)."""
         self.is_stopped = False
         """librdkafka stopped fetching it (out of range); waits for a restart."""
         self.marks = PauseMarks(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from itertools import accumulate
 from typing import Generic, TypeVar
 
@@ -12,20 +12,21 @@ R = TypeVar("R", bound=Sized)
 
 
 class Pending(Generic[R]):
-    """A queue of record lists. ``len(record)`` is the record's bytes, as for a Kafka message.
+    """A queue of record lists. `weights` gives the bytes of each record of a list; without it, their lengths.
 
     Lists are kept as they came and cut only at the end of a chunk, so that the usual hand-over of a
     whole list costs nothing per record.
     """
 
-    __slots__ = ("_lists", "byte_count", "records")
+    __slots__ = ("_lists", "_weights", "byte_count", "records")
 
-    def __init__(self) -> None:
+    def __init__(self, weights: Callable[[Sequence[R]], list[int]] | None = None) -> None:
+        self._weights = weights if weights is not None else _lengths
         self._lists: deque[tuple[Sequence[R], int]] = deque()
         self.records: int = 0
         """Records waiting."""
         self.byte_count: int = 0
-        """Bytes of their values."""
+        """Their bytes."""
 
     def __len__(self) -> int:
         return self.records
@@ -40,7 +41,7 @@ class Pending(Generic[R]):
     def push_front(self, records: Sequence[R]) -> None:
         """Put records back that were taken and have to come again."""
         if records:
-            byte_count = sum(map(len, records))
+            byte_count = sum(self._weights(records))
             self._lists.appendleft((records, byte_count))
             self.records += len(records)
             self.byte_count += byte_count
@@ -66,7 +67,7 @@ class Pending(Generic[R]):
                 self.records -= len(records)
                 self.byte_count -= byte_count
                 continue
-            sizes = list(accumulate(map(len, records[:want])))
+            sizes = list(accumulate(self._weights(records[:want])))
             fits = bisect_right(sizes, room)
             if fits == 0:
                 if taken:
@@ -82,3 +83,7 @@ class Pending(Generic[R]):
                 self._lists[0] = (records[fits:], byte_count - used)
             break
         return taken
+
+
+def _lengths(records: Sequence[Sized]) -> list[int]:
+    return list(map(len, records))

@@ -17,6 +17,8 @@ from .errors import TransportFatalError
 from .hooks import Gap
 from .ownership import Ownership, Tell
 from .part import HandOver, LoopSide, Part, clock
+from .reach import Reach
+from .weight import weights
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError
@@ -46,6 +48,7 @@ _HOLD_S = 0.005
 _HOLD_BATCH = 64
 _ASK_MIN_S = 0.2
 _ASK_MAX_S = 5.0
+_STATISTICS_MS = 1000
 
 
 class Poller(threading.Thread):
@@ -76,6 +79,7 @@ class Poller(threading.Thread):
         self._fatal: TransportFatalError | None = None
         self.ownership: Ownership | None = None
         """There once the thread runs."""
+        self.reach = Reach()
 
     # --- for other threads -------------------------------------------------------------------------
 
@@ -109,7 +113,13 @@ class Poller(threading.Thread):
         """Poll until :meth:`close`; any failure is fatal for the process."""
         try:
             self._consumer = Consumer(
-                {**self._config, "error_cb": self._on_error, "on_commit": self._on_commit},
+                {
+                    "statistics.interval.ms": _STATISTICS_MS,
+                    **self._config,
+                    "error_cb": self._on_error,
+                    "on_commit": self._on_commit,
+                    "stats_cb": self._on_statistics,
+                },
                 logger=_client,
             )
         except Exception as exc:  # noqa: BLE001 - said on the event loop
@@ -162,10 +172,13 @@ class Poller(threading.Thread):
         if first is None:
             self._was_burst = False
             return
+        # A revoke served in here must not take what was just polled for something without records.
+        ownership.is_in_hand = True
         batch = self._consumer.consume(batch_size, 0)
         batch.insert(0, first)
         self._was_burst = len(batch) > 8
         self._hand_over(ownership, batch)
+        ownership.is_in_hand = False
 
     def _post_due(self) -> None:
         now = clock()
@@ -228,7 +241,7 @@ class Poller(threading.Thread):
                 self._counters.records_unowned_total += len(records)
                 continue
             part.next_offset = _offset(records[-1]) + 1
-            byte_count = sum(map(len, records))
+            byte_count = sum(weights(records))
             part.handed_records += len(records)
             part.handed_bytes += byte_count
             items.append((part.line, part.epoch, records, byte_count))
@@ -263,6 +276,8 @@ class Poller(threading.Thread):
                 self._out_of_range(part, error)
             else:
                 _client.warning("%s[%s]: %s: %s", topic, partition, error.name(), error.str())
+                # A commit needs the same right, so one that is taken says that it is given again.
+                part.is_refused = part.is_refused or error.name() == "TOPIC_AUTHORIZATION_FAILED"
                 if error.name() in _UNREADABLE and (topic, partition) not in broken:
                     broken.add((topic, partition))
                     part.hole = part.hole or error.name()
@@ -315,12 +330,20 @@ class Poller(threading.Thread):
         """An error of the client as a whole."""
         try:
             self._counters.client_errors[error.name()] += 1
+            if error.name() == "GROUP_AUTHORIZATION_FAILED":
+                self.reach.refused()
             if error.fatal() or error.name() in ("_FATAL", "FENCED_INSTANCE_ID"):
                 self._end(TransportFatalError(f"Kafka consumer: {error.name()}: {error.str()}"))
             else:
                 _client.warning("Kafka consumer: %s: %s", error.name(), error.str())
         except Exception:
             log.exception("handling a client error failed")
+
+    def _on_statistics(self, statistics: str) -> None:
+        try:
+            self.reach.take(statistics)
+        except Exception:
+            log.exception("reading the client's statistics failed")
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         if self.ownership is not None:

@@ -79,6 +79,8 @@ class PartitionStats:
     """The marks of waiting records hold it back."""
     is_held: bool = False
     """``pause_partition`` holds it back."""
+    is_out_of_reach: bool = False
+    """It has no leader, its leader does not answer, or reading it is not permitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,10 @@ class TransportStats:
     """A copy."""
     producer_in_flight_records: int
     producer_in_flight_bytes: int
+    starting_partitions: int = 0
+    """Assigned, and their start offsets are not known yet."""
+    brokers_away_s: float = 0.0
+    """How long no broker has answered, or the group could not be joined; 0 while all is well."""
 
     @property
     def lag(self) -> int:

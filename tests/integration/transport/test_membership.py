@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.transport.harness import Bench, Worker
+from tests.integration.transport.harness import Bench, Verdict, Worker
 from tests.support.kafka import KafkaBroker
 
 PROTOCOLS: dict[str, dict[str, Any]] = {
@@ -28,6 +29,24 @@ def owns(count: int) -> Any:
     return now
 
 
+def pair(bench: Bench, *names: str) -> tuple[Worker, Worker]:
+    """Start two workers, static members where `names` are given, and wait until each owns half of the partitions."""
+    ids: list[dict[str, Any]] = [{"group_instance_id": name} for name in names] or [{}, {}]
+    a, b = (bench.start(name, **options) for name, options in zip("ab", ids, strict=True))
+    a.wait_for(owns(2))
+    b.wait_for(owns(2))
+    return a, b
+
+
+def judged(bench: Bench, feeding: threading.Thread, *workers: Worker) -> Verdict:
+    """Wait until all that is fed is committed, stop the workers in order, and compare what came out."""
+    feeding.join()
+    bench.wait_complete()
+    for worker in workers:
+        worker.stop()
+    return bench.judge()
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_joins_and_leaves_lose_and_repeat_nothing(group_broker: KafkaBroker, tmp_path: Path, protocol: str) -> None:
     with Bench(group_broker, tmp_path, options=PROTOCOLS[protocol], uvloop=protocol == "cooperative") as bench:
@@ -42,11 +61,7 @@ def test_joins_and_leaves_lose_and_repeat_nothing(group_broker: KafkaBroker, tmp
         a.stop()
         d = bench.start("d")
         d.wait_for(owns(2))
-        feeding.join()
-        bench.wait_complete()
-        c.stop()
-        d.stop()
-        verdict = bench.judge()
+        verdict = judged(bench, feeding, c, d)
         assert (verdict.sent, verdict.lost, verdict.repeated, verdict.backwards) == (24_000, 0, 0, 0)
         for worker in bench.workers:
             assert not worker.events("fatal")
@@ -56,9 +71,7 @@ def test_joins_and_leaves_lose_and_repeat_nothing(group_broker: KafkaBroker, tmp
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_killed_worker_loses_nothing(group_broker: KafkaBroker, tmp_path: Path, protocol: str) -> None:
     with Bench(group_broker, tmp_path, options=PROTOCOLS[protocol]) as bench:
-        a, b = bench.start("a"), bench.start("b")
-        a.wait_for(owns(2))
-        b.wait_for(owns(2))
+        a, b = pair(bench)
         feeding = bench.feed(24_000, 2_000)
         time.sleep(2)
         killed = time.time()
@@ -66,11 +79,7 @@ def test_a_killed_worker_loses_nothing(group_broker: KafkaBroker, tmp_path: Path
         b.wait_for(owns(4))
         c = bench.start("c")
         c.wait_for(owns(2))
-        feeding.join()
-        bench.wait_complete()
-        b.stop()
-        c.stop()
-        verdict = bench.judge()
+        verdict = judged(bench, feeding, b, c)
         assert (verdict.sent, verdict.lost) == (24_000, 0)
         # What the dead one had published and not committed: a second's worth and a chunk, of its two partitions.
         assert verdict.repeated <= 2 * 2_000
@@ -104,10 +113,7 @@ def changes(worker: Worker) -> int:
 
 def test_static_members_come_back_without_a_rebalance(group_broker: KafkaBroker, tmp_path: Path) -> None:
     with Bench(group_broker, tmp_path, options={**PROTOCOLS["classic"], **STATIC}) as bench:
-        a = bench.start("a", group_instance_id="one")
-        b = bench.start("b", group_instance_id="two")
-        a.wait_for(owns(2))
-        b.wait_for(owns(2))
+        a, b = pair(bench, "one", "two")
         feeding = bench.feed(20_000, 2_000)
         before = changes(b)
         time.sleep(1)
@@ -117,12 +123,9 @@ def test_static_members_come_back_without_a_rebalance(group_broker: KafkaBroker,
         a2.kill()
         a3 = bench.start("a3", group_instance_id="one")
         a3.wait_for(owns(2))
-        feeding.join()
-        bench.wait_complete()
+        verdict = judged(bench, feeding, a3)
         assert changes(b) == before
-        a3.stop()
         b.stop()
-        verdict = bench.judge()
         assert (verdict.sent, verdict.lost) == (20_000, 0)
         assert verdict.repeated <= 2 * 1_500
 
@@ -131,10 +134,7 @@ def test_static_members_with_the_consumer_protocol(group_broker: KafkaBroker, tm
     """An orderly restart keeps the partitions; after a hard death Kafka refuses the id until the session is over."""
     with Bench(group_broker, tmp_path, options={**PROTOCOLS["consumer"], **STATIC}) as bench:
         bench.configure_group(**{"consumer.session.timeout.ms": "20000"})
-        a = bench.start("a", group_instance_id="one")
-        b = bench.start("b", group_instance_id="two")
-        a.wait_for(owns(2))
-        b.wait_for(owns(2))
+        a, b = pair(bench, "one", "two")
         feeding = bench.feed(20_000, 2_000)
         before = changes(b)
         time.sleep(1)
@@ -148,10 +148,7 @@ def test_static_members_with_the_consumer_protocol(group_broker: KafkaBroker, tm
         (fatal,) = refused.events("fatal")
         assert "instance ID" in fatal["error"]
         b.wait_for(owns(4), 40)
-        feeding.join()
-        bench.wait_complete()
-        b.stop()
-        verdict = bench.judge()
+        verdict = judged(bench, feeding, b)
         assert (verdict.sent, verdict.lost) == (20_000, 0)
         assert verdict.repeated <= 2 * 1_500
 
@@ -160,9 +157,7 @@ def test_static_members_with_the_consumer_protocol(group_broker: KafkaBroker, tm
 def test_a_zombie_publishes_nothing(group_broker: KafkaBroker, tmp_path: Path, protocol: str) -> None:
     """A process frozen past its session wakes up with chunks in flight and partitions that belong to somebody else."""
     with Bench(group_broker, tmp_path, options=PROTOCOLS[protocol], work_s=0.05) as bench:
-        a, b = bench.start("a"), bench.start("b")
-        a.wait_for(owns(2))
-        b.wait_for(owns(2))
+        a, b = pair(bench)
         feeding = bench.feed(30_000, 1_500)
         time.sleep(2)
         a.process.send_signal(signal.SIGSTOP)
@@ -173,11 +168,7 @@ def test_a_zombie_publishes_nothing(group_broker: KafkaBroker, tmp_path: Path, p
         a.wait_for(lambda events: [e for e in events if e["event"] == "lost"])
         lost_at = a.events("lost")[-1]["at"]
         a.wait_for(lambda events: [e for e in events if e["event"] == "assigned" and e["at"] > lost_at])
-        feeding.join()
-        bench.wait_complete()
-        a.stop()
-        b.stop()
-        verdict = bench.judge()
+        verdict = judged(bench, feeding, a, b)
         assert (verdict.sent, verdict.lost) == (30_000, 0)
         again = min(e["at"] for e in a.events("assigned") if e["at"] > lost_at)
         by_zombie = [
@@ -197,11 +188,7 @@ def test_a_chunk_slower_than_the_drain_is_read_again(group_broker: KafkaBroker, 
         time.sleep(1)
         b = bench.start("b")
         b.wait_for(owns(2))
-        feeding.join()
-        bench.wait_complete()
-        a.stop()
-        b.stop()
-        verdict = bench.judge()
+        verdict = judged(bench, feeding, a, b)
         # What was late was not published: the chunk asked first whether it was still current.
         assert (verdict.sent, verdict.lost, verdict.repeated, verdict.backwards) == (400, 0, 0, 0)
         assert a.events("stats")[-1]["drain_timeouts"] >= 1
@@ -210,17 +197,11 @@ def test_a_chunk_slower_than_the_drain_is_read_again(group_broker: KafkaBroker, 
 
 def test_a_broker_that_dies_and_comes_back_loses_nothing(group_broker: KafkaBroker, tmp_path: Path) -> None:
     with Bench(group_broker, tmp_path) as bench:
-        a, b = bench.start("a"), bench.start("b")
-        a.wait_for(owns(2))
-        b.wait_for(owns(2))
+        a, b = pair(bench)
         feeding = bench.feed(12_000, 1_000)
         time.sleep(3)
         group_broker.restart(sig=signal.SIGKILL)
-        feeding.join()
-        bench.wait_complete()
-        a.stop()
-        b.stop()
-        verdict = bench.judge()
+        verdict = judged(bench, feeding, a, b)
         assert (verdict.sent, verdict.lost) == (12_000, 0)
         assert not a.events("fatal")
         assert not b.events("fatal")

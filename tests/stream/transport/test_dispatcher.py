@@ -26,6 +26,12 @@ class Record:
     def offset(self) -> int:
         return self._offset
 
+    def key(self) -> bytes | None:
+        return None
+
+    def headers(self) -> None:
+        return None
+
     def __len__(self) -> int:
         return self._size
 

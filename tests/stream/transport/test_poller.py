@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any, cast
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from stream.transport import Counters, TransportOptions
 from stream.transport.line import Line
 from stream.transport.ownership import Ownership
 from stream.transport.part import Part
 from stream.transport.poller import Poller
+from stream.transport.tracker import CommitTracker
 
 
 class Broken:
@@ -59,3 +60,60 @@ def test_asking_for_bounds_backs_off() -> None:
     first, second, third = consumer.asked
     assert 0.2 <= second - first < 0.35
     assert 0.4 <= third - second < 0.55
+
+
+class RevokesInConsume:
+    """A consumer that serves a revoke while the record polled just before is still in the caller's hand."""
+
+    def __init__(self) -> None:
+        self.ownership: Any = None
+        self.committed: list[int] = []
+
+    def poll(self, timeout: float) -> Message:
+        del timeout
+        return Message("t", 0, 7, None, b"value")
+
+    def consume(self, count: int, timeout: float) -> list[Message]:
+        del count, timeout
+        self.ownership.on_revoke(self, [TopicPartition("t", 0)])
+        return []
+
+    def position(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        return [TopicPartition(tp.topic, tp.partition, 8) for tp in partitions]
+
+    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
+        assert not asynchronous
+        self.committed += [tp.offset for tp in offsets]
+        return offsets
+
+    def unassign(self) -> None:
+        pass
+
+    def get_watermark_offsets(self, partition: Any, *, cached: bool) -> None:
+        del partition, cached
+
+
+def test_a_record_in_hand_at_a_revoke_is_not_committed() -> None:
+    """The client's position counts it already; the next owner must read and publish it."""
+
+    def tell(callback: Any, *args: object) -> bool:
+        if callback == "drain":
+            cast("Any", args[1])()
+        return True
+
+    class Side:
+        begin_drain = "drain"
+        revoked = receive = confirmed = None
+
+    consumer, options, side = RevokesInConsume(), TransportOptions(), cast("Any", Side())
+    poller = Poller({}, options, side, cast("Any", None), tell, Counters())
+    poller._consumer = cast("Any", consumer)
+    ownership = Ownership(cast("Any", consumer), options, side, cast("Any", None), tell, Counters())
+    poller.ownership = consumer.ownership = ownership
+    line = Line(cast("Any", None), "t", 0, 1)
+    line.tracker = CommitTracker(5, 5)
+    assert line.tracker.done(5, 7)
+    part = Part(line, 1, 7, options)
+    ownership.lines[line.key], ownership.parts[line.key] = line, part
+    poller._step(ownership)
+    assert consumer.committed == [7]

@@ -267,7 +267,7 @@ def test_properties_reach_librdkafka() -> None:
 def test_the_consumer_protocol_leaves_session_times_to_the_broker() -> None:
     config = TransportOptions(group_protocol="consumer").consumer_config("h:1", "g")
     assert not {"session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"} & set(config)
-    assert TransportOptions(group_protocol="consumer").session_s == 45.0
+    assert TransportOptions(group_protocol="consumer").session_s == 6.0
 
 
 @pytest.mark.parametrize(
