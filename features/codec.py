@@ -124,9 +124,10 @@ def decode(session_id: str, blob: bytes) -> tuple[Meta, Row]:
     end = at + 4 + int.from_bytes(body[at : at + 4], "little")
     try:
         meta = _decoder.decode(body[at + 4 : end])
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        msg = f"state is damaged: {error}"
-        raise StateMismatch(msg) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # The type alone: an error's text may quote what is stored, and it ends in the log.
+        msg = f"state is damaged: {type(error).__name__} where its Meta should be"
+        raise StateMismatch(msg) from None
     row = np.zeros(STATE_WIDTH, dtype=STATE_DTYPE)
     numbers = np.frombuffer(body[end:], dtype=np.uint8)
     if _unpack(numbers, row.view(np.uint32)) != len(numbers):

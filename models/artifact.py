@@ -1,12 +1,14 @@
-"""What ships trained: a folder with a manifest, checked piece by piece before anything of it scores.
+"""Trained models: a folder with a manifest, read once and checked piece by piece before anything of it scores.
 
 The manifest names every file with its size and SHA-256, the feature registry it was trained for, its sources and
-figures, and golden rows with the scores they must give. Loading refuses with one clear line on any mismatch. No pickle.
+figures, and golden rows with the scores they must give. Its own SHA-256 stands beside it, in `manifest.sha256` (as
+`sha256sum` writes and checks it). Loading refuses with one clear line on any mismatch. No pickle.
 """
 
 import hashlib
 import importlib.resources
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal, NamedTuple
@@ -22,21 +24,31 @@ from models.calibration import CalibrationTable
 from models.device_risk import SignalScorer
 from models.errors import ArtifactError
 from models.keystroke_range import KeystrokeRange
+from models.regular_file import UnreadableFileError, opened_folder, read_regular
 from models.scorer import FloatArray, Scorer
+from schemas.base import END
 
 MANIFEST: Final = "manifest.json"
+SEAL: Final = "manifest.sha256"
+MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
+MAX_FILES: Final = 32
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+MAX_BYTES: Final = 96 * 1024 * 1024
+"""Of all files of a folder together."""
+_SEAL: Final = re.compile(rb"([0-9a-f]{64})  manifest\.json\n")
+_MAX_SEAL_BYTES: Final = 1024
 GOLDEN_TOLERANCE: Final = 1e-9
 """Golden scores may differ by this much: another platform's exp() is allowed the last bit, nothing else is."""
 
-FileName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+FileName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}" + END)]
+"""A name in the folder itself: no separator, no leading dot."""
 
 
 class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One file of the folder."""
 
     bytes: Annotated[int, Meta(ge=0, le=MAX_FILE_BYTES)]
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}" + END)]
 
 
 class PointerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,7 +62,7 @@ class PointerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Vectors (null = no data) in registry order and the raw score of each scorer on each of them."""
 
-    rows: Annotated[list[list[float | None]], Meta(max_length=256)]
+    rows: Annotated[list[list[float | None]], Meta(min_length=1, max_length=256)]
     raw: dict[str, list[float | None]]
 
 
@@ -59,7 +71,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     format: Literal[1]
     features_hash: str
-    files: dict[FileName, FileEntry]
+    files: Annotated[dict[FileName, FileEntry], Meta(max_length=MAX_FILES)]
     signals: FileName
     keystroke: FileName | None = None
     pointer: PointerSpec | None = None
@@ -70,6 +82,20 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     seed: int
     metrics: dict[str, float]
     golden: Golden
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """The bytes of a folder, read once, every one as its manifest says; nothing of them was interpreted yet."""
+
+    name: str
+    """The folder's, for messages."""
+    manifest: bytes
+    files: dict[str, bytes]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the manifest, hex: it names every file's."""
+        return hashlib.sha256(self.manifest).hexdigest()
 
 
 class Artifacts(NamedTuple):
@@ -99,19 +125,56 @@ def shipped_directory() -> Path:
     return Path(str(importlib.resources.files("models") / "artifacts"))
 
 
+def read(directory: Path | None = None) -> Bundle:
+    """Read a folder (None = what ships), each file once, and check all hashes; ArtifactError with one line."""
+    directory = shipped_directory() if directory is None else directory
+    try:
+        with opened_folder(directory) as folder:
+            seal = _read_file(directory, SEAL, _MAX_SEAL_BYTES, folder)
+            manifest = _read_file(directory, MANIFEST, MAX_MANIFEST_BYTES, folder)
+            _check_seal(directory.name, seal, manifest)
+            entries = _decode(manifest, directory.name).files
+            total = sum(entry.bytes for entry in entries.values())
+            if total > MAX_BYTES:
+                raise ArtifactError(f"{directory.name}: has {total} bytes in all, at most {MAX_BYTES} are allowed")
+            files = {name: _read_listed(directory, name, entry, folder) for name, entry in entries.items()}
+    except UnreadableFileError as error:
+        raise ArtifactError(f"{directory}: {error}") from None
+    return Bundle(directory.name, manifest, files)
+
+
 def load(directory: Path | None, names: Sequence[str], features_hash: str) -> Artifacts:
     """Load a folder (None = what ships) for a feature registry; ArtifactError with one line if anything is off."""
-    directory = shipped_directory() if directory is None else directory
-    manifest = _read_manifest(directory)
+    return assemble(read(directory), names, features_hash)
+
+
+def assemble(bundle: Bundle, names: Sequence[str], features_hash: str) -> Artifacts:
+    """Build the models of a bundle and let them score the golden rows; ArtifactError with one line."""
+    manifest = _decode(bundle.manifest, bundle.name)
     if manifest.features_hash != features_hash:
         raise ArtifactError(
-            f"{directory.name}: trained for feature registry {manifest.features_hash[:12]}, this is "
+            f"{bundle.name}: trained for feature registry {manifest.features_hash[:12]}, this is "
             f"{features_hash[:12]}; train again or install the release that fits"
         )
-    data = {name: _read_file(directory, name, entry) for name, entry in manifest.files.items()}
-    artifacts = _assemble(manifest, data, names)
-    _check_golden(artifacts, len(names))
+    try:
+        artifacts = _assemble(manifest, bundle.files, names)
+        _check_golden(artifacts, len(names))
+    except ArtifactError as error:
+        raise ArtifactError(f"{bundle.name}: {error}") from None
     return artifacts
+
+
+def seal(directory: Path) -> str:
+    """Write `manifest.sha256` for the manifest as it is, and return that hash. Check the folder before: `load` does."""
+    try:
+        with opened_folder(directory) as folder:
+            found = hashlib.sha256(_read_file(directory, MANIFEST, MAX_MANIFEST_BYTES, folder)).hexdigest()
+        (directory / SEAL).write_text(f"{found}  {MANIFEST}\n", encoding="ascii")
+    except UnreadableFileError as error:
+        raise ArtifactError(f"{directory}: {error}") from None
+    except OSError as error:
+        raise ArtifactError(f"{directory}/{SEAL}: cannot be written: {error.strerror}") from None
+    return found
 
 
 def write_manifest(
@@ -130,7 +193,7 @@ def write_manifest(
     seed: int = 0,
     metrics: Mapping[str, float] | None = None,
 ) -> Manifest:
-    """Hash the named files of `directory`, score the golden rows (n, N_FEATURES), and write `manifest.json`.
+    """Hash the named files of `directory`, score the golden rows (n, N_FEATURES), write `manifest.json` and its seal.
 
     The files must be there already; what is written is then loaded once, so a bad artefact fails here.
     """
@@ -163,6 +226,7 @@ def write_manifest(
     )
     manifest = msgspec.structs.replace(manifest, golden=golden)
     (directory / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
+    seal(directory)
     load(directory, names, features_hash)
     return manifest
 
@@ -171,20 +235,34 @@ def _null(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _read_manifest(directory: Path) -> Manifest:
+def _decode(manifest: bytes, folder: str) -> Manifest:
     try:
-        return msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
-    except OSError as error:
-        raise ArtifactError(f"{directory}/{MANIFEST}: cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ArtifactError(f"{directory.name}/{MANIFEST}: {error}") from None
+        return msgspec.json.decode(manifest, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ArtifactError(f"{folder}/{MANIFEST}: {error}") from None
 
 
-def _read_file(directory: Path, name: str, entry: FileEntry) -> bytes:
+def _check_seal(folder: str, seal_text: bytes, manifest: bytes) -> None:
+    found = _SEAL.fullmatch(seal_text)
+    if found is None:
+        raise ArtifactError(f"{folder}/{SEAL}: is not one line '<SHA-256>  {MANIFEST}'")
+    known, own = found[1].decode(), hashlib.sha256(manifest).hexdigest()
+    if known != own:
+        raise ArtifactError(f"{folder}/{MANIFEST}: has hash {own[:12]}, {SEAL} says {known[:12]}")
+
+
+def _read_file(directory: Path, name: str, max_bytes: int, folder: int) -> bytes:
     try:
-        data = (directory / name).read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"{directory.name}/{name}: cannot be read: {error.strerror}") from None
+        return read_regular(name, max_bytes, folder=folder)
+    except UnreadableFileError as error:
+        hint = ""
+        if name == SEAL:
+            hint = "; `tellwire artefacts seal` writes it for a folder that you trust"
+        raise ArtifactError(f"{directory.name}/{name}: {error}{hint}") from None
+
+
+def _read_listed(directory: Path, name: str, entry: FileEntry, folder: int) -> bytes:
+    data = _read_file(directory, name, entry.bytes, folder)
     found = hashlib.sha256(data).hexdigest()
     if len(data) != entry.bytes or found != entry.sha256:
         raise ArtifactError(
@@ -210,7 +288,10 @@ def _assemble(manifest: Manifest, data: Mapping[str, bytes], names: Sequence[str
             raise ArtifactError(f"{MANIFEST}: pointer feature {unknown[0]} is not in the registry")
         columns = np.array([index[name] for name in spec.features], dtype=np.int64)
         evidence = {index[name]: least for name, least in spec.evidence.items()}
-        pointer = PointerModel(content(spec.file), spec.features, columns, evidence)
+        try:
+            pointer = PointerModel(content(spec.file), spec.features, columns, evidence)
+        except ArtifactError as error:
+            raise ArtifactError(f"{spec.file}: {error}") from None
     keystroke = None if manifest.keystroke is None else KeystrokeRange.decode(content(manifest.keystroke), index)
     try:
         anomaly = {

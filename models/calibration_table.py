@@ -169,7 +169,7 @@ class CalibrationTable:
         assert isinstance(names, list)
         assert isinstance(min_people, int)
         known: dict[object, State] = {"prior": "prior", "source": "source", "live": "live"}
-        if state not in known:
+        if not isinstance(state, str) or state not in known:
             raise ValueError("calibration: state is not prior, source or live")
         start = flat.array("start", "<i4", (len(names) + 1,))
         people = flat.array("n_people", "<i4", (len(names),))

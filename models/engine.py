@@ -96,7 +96,15 @@ class Engine:
 
         Raises ArtifactError or PolicyError with one line; nothing is half loaded.
         """
-        engine = cls(artifact.load(directory, NAMES, REGISTRY_HASH), load_policy(policy, known_signals=SIGNALS))
+        return cls.build(artifact.read(directory), load_policy(policy, known_signals=SIGNALS))
+
+    @classmethod
+    def build(cls, bundle: artifact.Bundle, policy: LoadedPolicy) -> "Engine":
+        """Build from bytes that were read before, golden rows included, and call everything once.
+
+        Raises ArtifactError with one line. May run in another thread than the one that the engine will serve.
+        """
+        engine = cls(artifact.assemble(bundle, NAMES, REGISTRY_HASH), policy)
         engine.warm_up()
         return engine
 

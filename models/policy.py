@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from models.errors import PolicyError
+from models.regular_file import UnreadableFileError, read_regular
 from schemas.base import FLOWS, Flow, Name
 from schemas.risk import Action, ChannelName, StepUpMethod
 
@@ -106,16 +107,21 @@ class LoadedPolicy(msgspec.Struct, frozen=True):
 
 def load_policy(path: Path | None = None, *, known_signals: Collection[str] | None = None) -> LoadedPolicy:
     """Read and validate a policy file; None = the one that ships. PolicyError with one line if it is wrong."""
-    try:
-        if path is None:
-            name = "default.toml"
-            data = (importlib.resources.files("models") / "policies" / name).read_bytes()
-        else:
-            name = path.name
-            data = path.read_bytes()
-    except OSError as error:
-        raise PolicyError(f"policy {path}: cannot be read: {error.strerror}") from None
+    name, data = read_policy(path)
     return parse_policy(data, name, known_signals=known_signals)
+
+
+def read_policy(path: Path | None = None) -> tuple[str, bytes]:
+    """Name and bytes of a policy file, not checked yet; None = the one that ships. PolicyError with one line.
+
+    The path may be a symbolic link (so do orchestrators project files) to a regular file.
+    """
+    if path is None:
+        path = Path(str(importlib.resources.files("models") / "policies" / "default.toml"))
+    try:
+        return path.name, read_regular(path, MAX_POLICY_BYTES, follow=True)
+    except UnreadableFileError as error:
+        raise PolicyError(f"policy {path}: {error}") from None
 
 
 def parse_policy(data: bytes, name: str, *, known_signals: Collection[str] | None = None) -> LoadedPolicy:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.registry import FEATURES, N_FEATURES, NAMES, REGISTRY_HASH
-from models.artifact import MANIFEST, PointerSpec, shipped_directory, write_manifest
+from models.artifact import MANIFEST, SEAL, PointerSpec, shipped_directory, write_manifest
 from models.dataset import read_recordings, read_truth
 from models.scorer import FloatArray
 from models.train_fit import DEFAULT, FitSettings, fit, pointer_columns
@@ -76,7 +76,7 @@ class TrainReport:
     versions: dict[str, str]
     features_hash: str
     files: dict[str, str]
-    """SHA-256 by file, the manifest included."""
+    """SHA-256 by file, the manifest and its seal included."""
 
 
 def train(
@@ -152,7 +152,7 @@ def train(
 
 def hashes(directory: Path) -> dict[str, str]:
     """SHA-256 of each artefact of a folder, by name."""
-    names = (MANIFEST, POINTER_FILE, KEYSTROKE_FILE, SIGNALS_FILE, ANOMALY_FILE, CALIBRATION_FILE)
+    names = (MANIFEST, SEAL, POINTER_FILE, KEYSTROKE_FILE, SIGNALS_FILE, ANOMALY_FILE, CALIBRATION_FILE)
     return {n: hashlib.sha256((directory / n).read_bytes()).hexdigest() for n in names if (directory / n).is_file()}
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import zlib
 from collections.abc import Sequence
 
 import msgspec
@@ -325,6 +326,19 @@ def test_a_changed_or_cut_blob_is_refused(data: st.DataObject) -> None:
     for bad in (changed, blob[:at]):
         with pytest.raises(StateMismatch):
             decode("mine", bad)
+
+
+@pytest.mark.parametrize("text", [b"\xa5sign\xff", b"\xa6\xed\xa0\x80abc", b"\x91" * 5_000, b"\xc1"])
+def test_a_meta_that_no_worker_wrote_is_refused_also_under_a_checksum_that_fits(text: bytes) -> None:
+    """Text that is not UTF-8, endless nesting: neither is an error of its own kind, and none is quoted in a log."""
+    blob = encode("mine", Meta(flow="signup"), np.ones(STATE_WIDTH, np.float32))
+    head, body = blob[:14], blob[14:]
+    packed = msgspec.msgpack.encode(Meta(flow="signup"))
+    assert packed in body
+    bad = packed.replace(b"\xa6signup", text)
+    body = body.replace(len(packed).to_bytes(4, "little") + packed, len(bad).to_bytes(4, "little") + bad)
+    with pytest.raises(StateMismatch, match=r"^state is damaged: [A-Za-z]+ where its Meta should be$"):
+        decode("mine", head[:10] + zlib.crc32(body).to_bytes(4, "little") + body)
 
 
 BOT = select(lambda f: f.bot)

@@ -1,9 +1,12 @@
 """Artefact folders and snapshots: what fits is loaded, whatever was changed is refused with one line."""
 
 import base64
+import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,6 +24,7 @@ from models.flat import FlatModel
 from models.snapshots import EMPTY, SnapshotSet, make_snapshot, read_snapshot
 from schemas.risk import CHANNELS
 from schemas.snapshot import Snapshot
+from tests.support.artefacts import FORMS, copy_shipped, flip, reseal
 
 
 @pytest.fixture
@@ -31,8 +35,7 @@ def folder(artifacts_dir: Path, tmp_path: Path) -> Path:
 
 
 def edit(folder: Path, **changes: object) -> None:
-    path = folder / artifact.MANIFEST
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    reseal(folder, **changes)
 
 
 def load(folder: Path) -> artifact.Artifacts:
@@ -96,8 +99,73 @@ def test_a_wrong_manifest_is_refused(folder: Path, changes: dict[str, object], m
 
 
 def test_no_manifest_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"manifest\.json: cannot be read"):
+    with pytest.raises(ArtifactError, match=r"manifest\.sha256: cannot be read.*tellwire artefacts seal"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_corrupt_form_is_refused_with_one_line(form: str, tmp_path: Path) -> None:
+    folder = copy_shipped(tmp_path / "copy")
+    load(folder)
+    FORMS[form](folder)
+    with pytest.raises(ArtifactError) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+    assert "copy" in str(caught.value)
+
+
+@given(at=st.floats(0.0, 1.0), bit=st.integers(0, 7), name=st.sampled_from([artifact.MANIFEST, artifact.SEAL]))
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_no_bit_of_manifest_or_seal_flips_unseen(folder: Path, at: float, bit: int, name: str) -> None:
+    untouched = (folder / name).read_bytes()
+    flip(folder / name, at, bit)
+    try:
+        with pytest.raises(ArtifactError):
+            artifact.read(folder)
+    finally:
+        (folder / name).write_bytes(untouched)
+    artifact.read(folder)
+
+
+def test_what_ships_is_sealed_as_sha256sum_would() -> None:
+    """Hashed here by hand: the manifest's own hash, and that of every file that it names, and no file beside them."""
+    ships = artifact.shipped_directory()
+    manifest = (ships / "manifest.json").read_bytes()
+    assert (ships / "manifest.sha256").read_text() == f"{hashlib.sha256(manifest).hexdigest()}  manifest.json\n"
+    listed = json.loads(manifest)["files"]
+    assert {path.name for path in ships.iterdir()} == {"manifest.json", "manifest.sha256", *listed}
+    for name, entry in listed.items():
+        data = (ships / name).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (entry["bytes"], entry["sha256"])
+
+
+def test_sealing_makes_a_trusted_manifest_loadable_again(folder: Path) -> None:
+    (folder / artifact.SEAL).unlink()
+    assert artifact.seal(folder) == artifact.read(folder).hash
+    load(folder)
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        artifact.seal(folder / "nowhere")
+
+
+def test_a_folder_may_be_switched_by_a_link_and_is_read_as_one(folder: Path, tmp_path: Path) -> None:
+    link = tmp_path / "current"
+    link.symlink_to(folder)
+    assert artifact.read(link).hash == artifact.read(folder).hash
+
+
+def test_every_file_is_opened_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    real = os.open
+
+    def spied(path: Any, *more: Any, **named: Any) -> int:
+        opened.append(str(path))
+        return real(path, *more, **named)
+
+    monkeypatch.setattr(os, "open", spied)
+    bundle = artifact.read(folder)
+    assert sorted(opened) == sorted([str(folder), artifact.MANIFEST, artifact.SEAL, *bundle.files])
+    shutil.rmtree(folder)
+    assert artifact.assemble(bundle, NAMES, REGISTRY_HASH).manifest.sources == ["synthetic"]
 
 
 def test_writing_a_manifest_refuses_a_bad_model(folder: Path) -> None:

@@ -220,6 +220,13 @@ def test_damaged_tables_are_refused(name: str, change, message: str) -> None:  #
         CalibrationTable.from_flat(flat.FlatModel(good.kind, good.definition, arrays))
 
 
+@pytest.mark.parametrize("state", ["other", ["live"], 1, 0.5])
+def test_a_table_of_an_unknown_state_is_refused(state: str | list[str] | float) -> None:
+    good = table_of({f"p{i}": [i / 10] for i in range(10)}).to_flat()
+    with pytest.raises(ValueError, match="state is not prior, source or live"):
+        CalibrationTable.from_flat(flat.FlatModel(good.kind, {**good.definition, "state": state}, good.arrays))
+
+
 def test_caps_keep_a_random_part_and_one_vote_a_person() -> None:
     builder = CalibrationBuilder(values_per_person=4, people_per_cell=10)
     for i in range(40):

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.registry import NAMES, REGISTRY_HASH
 from models.calibration import CalibrationBuilder, CalibrationTable, Calibrator
+from models.calibration_table import MAX_CELLS
 from models.cells import EVIDENCE, Cell
+from models.errors import ArtifactError, SnapshotError
 from models.flat import FlatModel
-from models.snapshots import MAX_CALIBRATION_BYTES, compact
+from models.snapshots import MAX_CALIBRATION_BYTES, compact, read_snapshot
+from schemas.envelope import decode_snapshot, encode
 from schemas.risk import CHANNELS
+from schemas.snapshot import Snapshot
 
 ANOMALY = CHANNELS.index("anomaly")
 
@@ -83,3 +90,42 @@ def test_a_lower_limit_costs_accuracy_and_never_validity() -> None:
     for raw in np.linspace(0.2, 1.0, 200).tolist():
         exact = Calibrator([whole]).score("anomaly", "now", cell, raw).score
         assert Calibrator([small]).score("anomaly", "now", cell, raw).score <= exact
+
+
+@pytest.mark.parametrize("error", [ArtifactError, SnapshotError])
+def test_what_an_error_quotes_neither_breaks_nor_floods_a_log(error: type[ArtifactError | SnapshotError]) -> None:
+    text = str(error("a\nb\r\x1b[31m\u202e\x00 " + "x" * 10_000))
+    assert text.startswith("a?b??[31m?? x")
+    assert text.endswith("xx...")
+    assert len(text) == 500
+    assert text.isprintable()
+    assert str(error("manifest.json: is not there")) == "manifest.json: is not there"
+
+
+def test_the_largest_calibration_there_may_be_is_checked_in_time() -> None:
+    """A hostile one, with as many cells as are allowed: seconds at most, in a thread of its own."""
+    cells = [f"anomaly now signup/mouse/s{i}/lt3s" for i in range(MAX_CELLS)]
+    flat = FlatModel(
+        "calibration",
+        {"format": 1, "state": "live", "min_people": 50, "cells": cells, "declared": [], "trees": "0" * 64},
+        {
+            "start": np.arange(MAX_CELLS + 1, dtype="<i4"),
+            "n_people": np.full(MAX_CELLS, 60, dtype="<i4"),
+            "values": np.full(MAX_CELLS, 0.5),
+            "tail": np.full(MAX_CELLS, 60.0),
+        },
+    )
+    large = Snapshot(
+        kind="calibration",
+        flow="signup",
+        hash=flat.hash,
+        created_at=0,
+        features_hash=REGISTRY_HASH,
+        offsets={},
+        n_learnt=0,
+        definition=flat.definition,
+        arrays=flat.blobs(),
+    )
+    began = time.process_time()
+    read_snapshot(decode_snapshot(encode(large), None), NAMES, REGISTRY_HASH)
+    assert time.process_time() - began < 3.0

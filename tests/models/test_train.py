@@ -161,7 +161,7 @@ def test_quick_training_repeats_byte_for_byte_and_loads(world: Path, tmp_path: P
     few = TrainSettings(few.fit, Recipe(windows=1, bot_copies=1, counterparts=1), few.anomaly)
     reports = [train(world, tmp_path / name, few) for name in ("a", "b")]
     assert reports[0].files == reports[1].files == hashes(tmp_path / "b")
-    assert len(reports[0].files) == 6
+    assert len(reports[0].files) == 7
     engine = Engine.load(tmp_path / "a")
     assert engine.artifacts.manifest.features_hash == REGISTRY_HASH
     assert engine.artifacts.manifest.sources == list(SHIPPABLE)
