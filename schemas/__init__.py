@@ -5,6 +5,7 @@ generated from these declarations.
 """
 
 from schemas.deadletter import DeadLetterHeader, DeadLetterReason
+from schemas.erasure import Erasure
 from schemas.label import Label
 from schemas.risk import RiskEvent
 from schemas.served import ServedFeatures
@@ -17,6 +18,7 @@ __all__ = [
     "TOPICS",
     "DeadLetterHeader",
     "DeadLetterReason",
+    "Erasure",
     "Label",
     "RiskEvent",
     "ServedFeatures",

@@ -12,7 +12,7 @@ from schemas.topics import TOPICS, TopicSpec
 
 ASYNCAPI_VERSION: Final = "3.1.0"
 KAFKA_BINDING_VERSION: Final = "0.5.0"
-CONTRACTS_VERSION: Final = "1.0.0"
+CONTRACTS_VERSION: Final = "1.1.0"
 """Version of the contracts as a whole: minor for added fields and messages, major for a new version of a message."""
 
 DEAD_LETTER: Final = "DeadLetter"
@@ -24,7 +24,11 @@ _LISTS: Final = frozenset({"cleanup.policy"})
 
 _ALSO: Final[tuple[tuple[str, str, str], ...]] = (
     # (topic, action, why): where tellwire is on the other side of one of its own topics as well.
-    ("capture.telemetry", "send", "Signals from the door are forwarded here, under their own key and id."),
+    (
+        "capture.telemetry",
+        "send",
+        "Signals from the door are forwarded, under their own key and id; `tellwire erase` asks.",
+    ),
     ("risk.features", "receive", "The learner reads served vectors."),
     ("models.snapshots", "receive", "Every worker and the learner read snapshots."),
 )
@@ -99,8 +103,8 @@ def _operations() -> dict[str, Any]:
     operations = {}
     for topic, action, summary in wanted:
         channel = _camel(topic.name)
-        # The door forwards signals only; every other operation carries all messages of its channel.
-        names = ["Signal"] if (topic.name, action) == ("capture.telemetry", "send") else _names(topic)
+        # We send no telemetry ourselves; every other operation carries all messages of its channel.
+        names = ["Signal", "Erasure"] if (topic.name, action) == ("capture.telemetry", "send") else _names(topic)
         operations[action + channel[0].upper() + channel[1:]] = {
             "action": action,
             "channel": {"$ref": f"#/channels/{channel}"},

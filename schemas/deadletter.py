@@ -4,6 +4,7 @@ Headers and listings hold no identifier; the bytes may, so the topic has its own
 """
 
 from enum import StrEnum
+from typing import Final
 
 
 class DeadLetterReason(StrEnum):
@@ -18,10 +19,19 @@ class DeadLetterReason(StrEnum):
     SCHEMA = "schema"
     KEY_MISMATCH = "key_mismatch"
     SEQUENCE_TOO_OLD = "sequence_too_old"
+    SEQUENCE_TOO_FAR = "sequence_too_far"
     TENANT_MISMATCH = "tenant_mismatch"
     PROCESSING_ERROR = "processing_error"
     CRASHES_PROCESS = "crashes_process"
     OUTPUT_TOO_LARGE = "output_too_large"
+
+
+OF_ONE_SESSION: Final = frozenset({
+    DeadLetterReason.SEQUENCE_TOO_OLD,
+    DeadLetterReason.SEQUENCE_TOO_FAR,
+    DeadLetterReason.TENANT_MISMATCH,
+})  # fmt: skip
+"""Reasons that lie in one session's own history, not in the format of the input: any client can cause them."""
 
 
 class DeadLetterHeader(StrEnum):
@@ -40,8 +50,15 @@ class DeadLetterHeader(StrEnum):
     TIME = "dlq_time"
     """Append time of the input, epoch ms."""
     ATTEMPTS = "dlq_attempts"
+    """How often the record was tried, this time included."""
     APP_VERSION = "dlq_app_version"
     TRUNCATED = "dlq_truncated"
     """Bytes of the whole value, where the value was too large to be kept whole; absent otherwise."""
     SHA256 = "dlq_sha256"
     """Hash of the whole value, hex; with `dlq_truncated` only."""
+    REDRIVEN_PARTITION = "dlq_redriven_partition"
+    """Where a redriven record was in the input topic when it failed again, or (on a note) where it was sent to; absent
+    otherwise. The other headers name its first place."""
+    REDRIVEN_OFFSET = "dlq_redriven_offset"
+    REDRIVEN_AT = "dlq_redriven_at"
+    """Epoch ms; on a note only: the dead letter of that first place was sent again. A note has no value."""

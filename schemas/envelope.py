@@ -16,6 +16,7 @@ import msgspec
 
 from schemas.cloudevents import cloud_event_headers, trace_context
 from schemas.deadletter import DeadLetterReason
+from schemas.erasure import Erasure
 from schemas.label import Label
 from schemas.risk import RiskEvent
 from schemas.served import ServedFeatures
@@ -64,6 +65,10 @@ class Rejected(Exception):  # noqa: N818 - nothing has failed but the record
 
     def __str__(self) -> str:
         return f"{self.reason} at {self.path}: {self.detail}"
+
+    def to_keep(self) -> "Rejected":
+        """Return the same without traceback and context: they hold frames, and with these all that was in work."""
+        return Rejected(self.reason, self.path, self.detail)
 
 
 class RecordDecoder(Generic[MessageT]):
@@ -201,7 +206,9 @@ _STEPS: Final = bytes.maketrans(b"[]{}", b"\x01\xff\x01\xff")
 """+1 for an opening bracket, -1 for a closing one, as signed bytes."""
 _NO_BRACKETS: Final = bytes(code for code in range(256) if code not in b"[]{}")
 
-_TELEMETRY: Final = RecordDecoder[Telemetry | Signal]((Telemetry, Signal), max_bytes=MAX_TELEMETRY_BYTES)
+_TELEMETRY: Final = RecordDecoder[Telemetry | Signal | Erasure](
+    (Telemetry, Signal, Erasure), max_bytes=MAX_TELEMETRY_BYTES
+)
 _SIGNAL: Final = RecordDecoder[Signal]((Signal,), max_bytes=MAX_TELEMETRY_BYTES)
 _LABEL: Final = RecordDecoder[Label]((Label,), max_bytes=MAX_LABEL_BYTES)
 _RISK: Final = RecordDecoder[RiskEvent]((RiskEvent,), max_bytes=MAX_RECORD_BYTES)
@@ -209,7 +216,7 @@ _SERVED: Final = RecordDecoder[ServedFeatures]((ServedFeatures,), max_bytes=MAX_
 _SNAPSHOT: Final = RecordDecoder[Snapshot]((Snapshot,), max_bytes=8 * MAX_RECORD_BYTES, keyed_by_session=False)
 
 decode: Final = _TELEMETRY.decode
-"""A record of `capture.telemetry`: `decode(value, key) -> Telemetry | Signal`; raises `Rejected`."""
+"""A record of `capture.telemetry`: `decode(value, key) -> Telemetry | Signal | Erasure`; raises `Rejected`."""
 decode_signal: Final = _SIGNAL.decode
 """A record of the door `capture.signals`: `decode_signal(value, key) -> Signal`; raises `Rejected`."""
 decode_label: Final = _LABEL.decode

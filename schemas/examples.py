@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from schemas.erasure import Erasure
 from schemas.label import Label
 from schemas.risk import (
     Calibration,
@@ -368,6 +369,9 @@ _SNAPSHOT: Final = Snapshot(
     definition={"people_max": 4096, "channel": "anomaly"},
     arrays={"raw_sorted": ArrayBlob(dtype="<f4", shape=[2], data=b"\x00\x00\x80>\x00\x00\x00?")},
 )
+_ERASURE: Final = Erasure(
+    event_id="era_1", session_id=_SESSION, tenant="example-bank", observed_at=_BATCH_AT + 86_400_000
+)
 
 EXAMPLES: Final[tuple[Example, ...]] = (
     Example(
@@ -379,6 +383,7 @@ EXAMPLES: Final[tuple[Example, ...]] = (
     ),
     Example(name="face_match", summary="A vendor's face match.", message=_FACE_MATCH),
     Example(name="vendor_timeout", summary="A vendor asked in shadow, which did not answer.", message=_VENDOR_TIMEOUT),
+    Example(name="erasure", summary="A session to be forgotten.", message=_ERASURE),
     Example(name="reviewed", summary="A reviewer's label, three days later.", message=_LABEL),
     Example(name="step_up", summary="Pointer movement unlike a person's: stepped up once.", message=_STEP_UP),
     Example(name="no_data", summary="Too early for behaviour, published again after a crash.", message=_NO_DATA),

@@ -186,6 +186,7 @@ REASONS: Final[Mapping[DeadLetterReason, str]] = {
     DeadLetterReason.KEY_MISMATCH: "The record has a key, and it is not the UTF-8 of `session_id`.",
     DeadLetterReason.TENANT_MISMATCH: "The session's state belongs to another `tenant`.",
     DeadLetterReason.SEQUENCE_TOO_OLD: "`sequence` is too far behind the session's highest to tell a repeat.",
+    DeadLetterReason.SEQUENCE_TOO_FAR: "`sequence` is so far above the session's highest that it can't be its number.",
     DeadLetterReason.PROCESSING_ERROR: "Processing this record failed, by itself and repeatedly.",
     DeadLetterReason.CRASHES_PROCESS: "Processing this record ended the process, repeatedly.",
     DeadLetterReason.OUTPUT_TOO_LARGE: "The risk event would be larger than its topic allows.",
@@ -206,13 +207,16 @@ HEADERS: Final[Mapping[str, str]] = {
     DeadLetterHeader.DETAIL: "One line for a person. Never a value from the input.",
     DeadLetterHeader.TOPIC: "Input topic.",
     DeadLetterHeader.TOPIC_ID: "Broker's id of the input topic.",
-    DeadLetterHeader.PARTITION: "Input partition, decimal.",
-    DeadLetterHeader.OFFSET: "Input offset, decimal.",
+    DeadLetterHeader.PARTITION: "Input partition, decimal; of a redriven record the first one.",
+    DeadLetterHeader.OFFSET: "Input offset, decimal; of a redriven record the first one.",
     DeadLetterHeader.TIME: "Append time of the input, epoch ms, decimal.",
     DeadLetterHeader.ATTEMPTS: "How often it was tried, decimal.",
     DeadLetterHeader.APP_VERSION: "Version of tellwire that gave it up.",
     DeadLetterHeader.TRUNCATED: "Size of the whole value, bytes, where it was too large to be kept whole; else absent.",
     DeadLetterHeader.SHA256: "SHA-256 of the whole value, hex; with `dlq_truncated` only.",
+    DeadLetterHeader.REDRIVEN_PARTITION: "Partition in which a redriven record failed again, decimal; else absent.",
+    DeadLetterHeader.REDRIVEN_OFFSET: "Offset at which it failed again, decimal; else absent.",
+    DeadLetterHeader.REDRIVEN_AT: "Marks a note: when the record was sent again, epoch ms, decimal; else absent.",
 }
 
 

@@ -151,7 +151,11 @@ class RiskEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False, tag_
     """The risk of a capture session after one more input record. Key: `session_id`; partition: the source's."""
 
     evaluation_id: Annotated[
-        str, Meta(description="`<source topic id>:<partition>:<offset>`; the same however often it is published.")
+        str,
+        Meta(
+            description="`<source topic id>:<partition>:<offset>`; the same however often it is published. "
+            "Of a redriven record: the place that it first had."
+        ),
     ]
     event_id: Annotated[Id, Meta(description="Id of the input event.")]
     session_id: Annotated[Id, Meta(description="Capture session.")]
@@ -166,6 +170,10 @@ class RiskEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False, tag_
     is_final: Annotated[bool, Meta(description="The session's end was received: no later event is expected.")]
     replayed: Annotated[
         bool, Meta(description="May have been published before, with the same id; the first one wins.")
+    ] = False
+    redriven: Annotated[
+        bool,
+        Meta(description="The input was a dead letter, sent again: the id names its first place, `source` this one."),
     ] = False
     effective_at: Annotated[EpochMs, Meta(description="Event time of the input, epoch ms.")]
     observed_at: Annotated[EpochMs, Meta(description="When the input was observed, epoch ms.")]

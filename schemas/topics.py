@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from schemas.erasure import Erasure
 from schemas.label import Label
 from schemas.risk import RiskEvent
 from schemas.served import ServedFeatures
@@ -62,10 +63,10 @@ CLOUD_EVENT_HEADERS: Final = (
 TOPICS: Final[tuple[TopicSpec, ...]] = (
     TopicSpec(
         name="capture.telemetry",
-        summary="Capture-session telemetry, and results of other models for the same sessions.",
+        summary="Capture-session telemetry, results of other models for the same sessions, and erasures of them.",
         direction="in",
         key="session_id",
-        messages=(Telemetry, Signal),
+        messages=(Telemetry, Signal, Erasure),
         partitions=4,
         compatibility="BACKWARD_TRANSITIVE",
         config={
@@ -146,6 +147,9 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
             "dlq_app_version",
             "dlq_truncated",
             "dlq_sha256",
+            "dlq_redriven_partition",
+            "dlq_redriven_offset",
+            "dlq_redriven_at",
         ),
     ),
     TopicSpec(

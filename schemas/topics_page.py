@@ -276,6 +276,8 @@ def _dead_letter() -> str:
         "The value and the key are the input record's, byte for byte, and its own headers stand in front of the ones\n"
         "above, so that it can be sent again once the cause is mended. The `dlq_` headers hold no identifier and no\n"
         "value of the input; the bytes may, therefore the topic has its own access list and a short retention.\n\n"
+        "`tellwire dlq redrive` sends a record again and leaves a note here: a record without key and value, with\n"
+        "`dlq_redriven_at`, the first place and the place that it was sent to. A note is no dead letter.\n\n"
         "### Dead-letter reasons\n\n" + _table(("Reason", "When"), reasons)
     )
 

@@ -192,6 +192,7 @@ def test_page_has_every_field_and_its_examples_decode() -> None:
     decoders = {
         "capture.telemetry.v1": envelope.decode,
         "capture.signal.v1": envelope.decode,
+        "capture.erasure.v1": envelope.decode,
         "risk.label.v1": envelope.decode_label,
         "risk.event.v1": envelope.decode_risk_event,
         "risk.features.v1": envelope.decode_served,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas import Label, RiskEvent, ServedFeatures, Signal, Snapshot, Telemetry, envelope
+from schemas import Erasure, Label, RiskEvent, ServedFeatures, Signal, Snapshot, Telemetry, envelope
 from schemas.closed import closed_schema, message_types, tag_of
 from schemas.envelope import encode
 from schemas.examples import EXAMPLES, Example
@@ -22,6 +22,7 @@ GOLDEN = Path(__file__).parent / "golden"
 DECODERS: dict[type[msgspec.Struct], Callable[[bytes, bytes | None], Any]] = {
     Telemetry: envelope.decode,
     Signal: envelope.decode,
+    Erasure: envelope.decode,
     Label: envelope.decode_label,
     RiskEvent: envelope.decode_risk_event,
     ServedFeatures: envelope.decode_served,
