@@ -4,69 +4,90 @@ Everything that can be wrong is found before the group is joined, and told in on
 """
 
 import asyncio
-import atexit
-import gc
 import logging
-import shutil
-import tempfile
+import signal
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Final
 
-import faust
 import uvloop
 
+from features.registry import REGISTRY_HASH
 from features.session import STATE_VERSION, warm_up
-from models.engine import Engine
 from stream import __version__, kafka_properties, logs, topics
 from stream.agents import SIGNALS_TOPIC, TELEMETRY_TOPIC, Tasks, register
+from stream.artefacts import Artefacts
+from stream.crash_guard import CrashGuard
+from stream.crash_isolation import CrashLimit
 from stream.deadletter import DEADLETTER_TOPIC, DeadLetterLimit
 from stream.door import Door
 from stream.evaluation import FEATURES_TOPIC, RISK_TOPIC, Evaluator
-from stream.health import Health, HealthServer
+from stream.health import Health
 from stream.metrics import Metrics
 from stream.ownership import Ownership
 from stream.partition import OwnedPartition
 from stream.pipeline import LineStopped, Pipeline
+from stream.process import (
+    SNAPSHOT_WAIT_S,
+    check_topics,
+    make_app,
+    make_store,
+    place,
+    places_of,
+    quiet_garbage_collector,
+    run_faust,
+    serve,
+    transport_options,
+)
 from stream.refs import RefHasher
 from stream.sampling import FeatureSampler
-from stream.settings import KafkaSettings, RedisSettings, Settings, SettingsError
+from stream.settings import KafkaSettings, Settings
 from stream.snapshots import SNAPSHOTS_TOPIC, SnapshotReader
-from stream.state import ConnectionOptions, RedisStore, StateStore, WatermarkConflict
+from stream.state import StateStore, WatermarkConflict
+from stream.stopping import Stop
+from stream.store_watch import CHECK_S, StoreWatch
 from stream.transport import (
     Chunk,
     PartitionKey,
     ProduceError,
     Transport,
     TransportFatalError,
-    TransportOptions,
     configure,
-    faust_settings,
 )
 from stream.transport_watch import TransportWatch
+from stream.waits import NOTICED_S, Dependency, Wait
+from stream.watchdog import RunningClock, Watchdog
 
 log = logging.getLogger(__name__)
 
-SNAPSHOT_WAIT_S = 5.0
-"""Longest wait, at start, for the live models; without them the shipped ones serve until they come."""
+
+_START: Final = "the start of partitions"
+_NOT_PERMITTED: Final = frozenset({"TOPIC_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED"})
+"""Refusals that end when somebody grants what is missing: nothing of the records is wrong."""
 
 
 class Worker:
     """One worker process: scores `capture.telemetry` and forwards `capture.signals`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stop: Stop | None = None) -> None:
         """Load and check everything. Raises SettingsError, ArtifactError, BrokerError with one line each."""
         self._settings = settings
+        self._stop = stop or Stop(settings.health.stop_s)
         self._refs = RefHasher(settings.keys)
-        self.engine = Engine.load(settings.artefacts.directory, policy=settings.artefacts.policy_file)
-        warm_up()
+        self.metrics = Metrics()
+        self.artefacts = Artefacts(settings.artefacts, self.metrics)
         counts = self._checked_topics(settings.kafka)
         self._consumer_properties = kafka_properties.consumer(settings.kafka)
-        self.metrics = Metrics()
-        self.health = Health(settings.health.stall_s, time.monotonic)
-        self.store: StateStore = make_store(settings.redis, f"{STATE_VERSION}.{counts[TELEMETRY_TOPIC]}")
         self._snapshots = SnapshotReader(self._consumer_properties, self.metrics)
+        self._snapshots.begin()  # it waits for the broker most of the time; the kernels are loaded meanwhile
+        warm_up()
+        clock = RunningClock()
+        self.health = Health(settings.health.stall_s, clock, settings.health.restart_s)
+        self.store: StateStore = make_store(settings.redis, f"{STATE_VERSION}.{counts[TELEMETRY_TOPIC]}")
         self._tasks = Tasks()
+        self._crashes = CrashGuard(
+            self.store, self.metrics, lambda at, text: self.health.suspect(f"{at[0]}[{at[1]}]", text)
+        )
         self.ownership = Ownership(
             scored_topic=TELEMETRY_TOPIC,
             events_topic=RISK_TOPIC,
@@ -76,7 +97,9 @@ class Worker:
                 settings.pipeline.deadletter_limit_ratio, settings.pipeline.deadletter_limit_window
             ),
             session_ttl_ms=settings.redis.session_ttl_s * 1000,
+            rewind_ms=None if settings.redis.rewind_s is None else settings.redis.rewind_s * 1000,
             metrics=self.metrics,
+            crashes=self._crashes,
             now_ms=_now_ms,
             assigned=self._assigned,
             dropped=self._dropped,
@@ -91,7 +114,7 @@ class Worker:
         publish = self.transport.producer.produce_batch
         self._pipeline = Pipeline(
             evaluator=Evaluator(
-                self.engine,
+                self.artefacts,
                 self._snapshots,
                 FeatureSampler(settings.pipeline.features_sessions_per_s, settings.pipeline.features_share),
                 settings.keys.ref_key_version,
@@ -108,34 +131,42 @@ class Worker:
         self._door = Door(TELEMETRY_TOPIC, publish, self.metrics)
         register(self.app, TELEMETRY_TOPIC, self._score, self._tasks)
         register(self.app, SIGNALS_TOPIC, self._forward, self._tasks)
+        self._watchdog = Watchdog(self.health, clock, self.metrics, settings.health.restart_s, self.transport.last_poll)
+        self._forwards: dict[int, Wait] = {}
         self._watch = TransportWatch()
         self.metrics.registry.register(self._watch)
+        self._store_watch = StoreWatch(self.store)
+        self.metrics.registry.register(self._store_watch)
         self.app.timer(1.0)(self._tick)
+        self.app.timer(CHECK_S)(self._look_at_store)
         self.app.on_before_shutdown.connect(self._draining)
-        self.metrics.build_info.labels(
-            __version__, str(self.engine.versions["features"])[:12], str(self.engine.versions["policy"])[:12]
-        ).set(1)
+        self.metrics.build_info.labels(__version__, REGISTRY_HASH[:12]).set(1)
 
     def run(self) -> None:
         """Run until a signal stops it; everything in flight is finished first."""
         settings = self._settings
         loop = uvloop.new_event_loop()
         asyncio.set_event_loop(loop)
+        loop.add_signal_handler(signal.SIGHUP, self.artefacts.look_now)
         loop.run_until_complete(self.store.open())
-        for warning in getattr(self.store, "warnings", ()):
-            log.warning("state store: %s", warning)
-        if not self._snapshots.start(SNAPSHOT_WAIT_S):
+        loop.run_until_complete(self._look_at_store())
+        if not self._snapshots.wait(SNAPSHOT_WAIT_S):
             log.warning("the live models were not read in %s s; shipped ones serve until they are", SNAPSHOT_WAIT_S)
+        self.artefacts.start()
         server = serve(self.health, self.metrics, settings)
         quiet_garbage_collector()
         log.info("worker starting", extra={"version": __version__, "group": settings.kafka.group})
+        status = 1
         try:
-            run_faust(self.app, loop)
+            run_faust(self.app, loop, self._stop, self._watchdog, self._drain)
+            status = 0
         finally:
             self._snapshots.stop()
+            self.artefacts.stop()
             if server is not None:
                 server.close()
             log.info("worker stopped")
+            self._stop.ended(status)
 
     async def _score(self, chunk: Chunk) -> None:
         """Process a chunk of telemetry; what may go wrong is decided here, per partition."""
@@ -145,11 +176,13 @@ class Worker:
             chunk.abandon("not owned")
             return
         try:
-            await self._pipeline.process(owned, chunk)
+            await self._pipeline.process(owned, chunk, self._crashes.isolation(chunk.topic, chunk.partition))
         except WatermarkConflict as conflict:
             await self._go_on_from_store(owned, chunk, conflict)
         except LineStopped as stopped:
             self._stand_still(chunk, "dead_letters", stopped)
+        except CrashLimit as stopped:
+            self._stand_still(chunk, "crashes", stopped)
         except ProduceError as error:
             self._not_delivered(chunk, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the partition's next chunk must have its chance
@@ -157,11 +190,17 @@ class Worker:
 
     async def _forward(self, chunk: Chunk) -> None:
         """Forward a chunk of the door's signals."""
+        wait = self._forwards.setdefault(chunk.partition, Wait())
+        wait.begin("broker")
         try:
-            await self._door.process(chunk)
+            await self._door.process(chunk, self._crashes.isolation(chunk.topic, chunk.partition))
+            wait.end("broker")
+        except CrashLimit as stopped:
+            self._stand_still(chunk, "crashes", stopped)
         except ProduceError as error:
             self._not_delivered(chunk, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the partition's next chunk must have its chance
+            wait.end("broker")
             self._unexpected(chunk, error)
             chunk.abandon("error")
 
@@ -170,12 +209,14 @@ class Worker:
         log.warning("%s; going on from there", conflict)
         try:
             while chunk.is_current():
+                owned.wait.begin("broker")
                 try:
                     start = await self.ownership.resume(owned, conflict.found, chunk.finished)
                 except topics.BrokerError as error:
                     log.warning("where to go on from is not known yet: %s", error)
                     await asyncio.sleep(1.0)
                     continue
+                owned.wait.end("broker")
                 self.transport.rewind(chunk.topic, chunk.partition, start)
                 return
         except TransportFatalError as error:
@@ -192,7 +233,7 @@ class Worker:
 
     def _not_delivered(self, chunk: Chunk, error: ProduceError) -> None:
         """Read again what may be delivered later; stand still for what never will be."""
-        if all(failed.retriable for failed in error.failures):
+        if all(failed.retriable or failed.error.name() in _NOT_PERMITTED for failed in error.failures):
             log.error(
                 "not delivered, read again: %s", error, extra={"topic": chunk.topic, "partition": chunk.partition}
             )
@@ -224,13 +265,37 @@ class Worker:
     async def _tick(self) -> None:
         stats = self.transport.stats()
         self._watch.stats = stats
-        if stats.counters.assigns_total and not stats.partitions and not self.ownership.resolving:
+        if stats.counters.assigns_total and not stats.partitions and not stats.starting_partitions:
             # More workers than partitions: this one is ready to take over.
             self._assigned()
-        places = {f"{t}[{p}]": (one.position, one.lag or 0) for (t, p), one in stats.partitions.items()}
-        self.health.observe_partitions(places, broker_reachable=stats.is_trusted)
+        waits = {place(*key): found for key in stats.partitions if (found := self._waits_for(key))}
+        waits = self._crashes.shared(waits, (place(*key) for key in stats.partitions))
+        places = places_of(stats, waits)
+        if stats.starting_partitions:
+            # A try that fails is a sign of life; one that never ends is not.
+            places[_START] = (stats.counters.start_failures_total, 1)
+            if (dependency := self.ownership.wait.noticed()) is not None:
+                waits[_START] = dependency
+        self.health.observe_partitions(places, broker_reachable=stats.brokers_away_s < NOTICED_S, waits=waits)
+
+    async def _look_at_store(self) -> None:
+        await self._store_watch.look(TELEMETRY_TOPIC, self.ownership.owned)
+
+    def _waits_for(self, key: PartitionKey) -> Dependency | None:
+        """Return what a partition's chunk has been waiting for, for long enough to be told."""
+        topic, number = key
+        if topic == TELEMETRY_TOPIC:
+            owned = self.ownership.owned.get(number)
+            return None if owned is None else owned.wait.noticed()
+        wait = self._forwards.get(number)
+        return None if wait is None else wait.noticed()
 
     async def _draining(self, *_: object, **__: object) -> None:
+        """The app stops, for whatever reason."""
+        self._stop.begin()
+        self._drain()
+
+    def _drain(self) -> None:
         self.health.draining()
         self.metrics.ready.set(0)
 
@@ -248,102 +313,6 @@ class Worker:
                 )
                 raise topics.BrokerError(msg)
         return counts
-
-
-def make_store(redis: RedisSettings, state_version: str) -> RedisStore:
-    """Return the store of sessions, watermarks and counters, not opened yet."""
-    options = ConnectionOptions(url=redis.url.get_secret_value(), cluster=redis.cluster, timeout_s=redis.timeout_s)
-    return RedisStore(options, state_version=state_version, prefix=redis.key_prefix)
-
-
-def make_app(kafka: KafkaSettings, group: str) -> faust.App:
-    """Return a Faust app on the librdkafka transport. Its folders, which stay empty, go with the process."""
-    brokers = ";".join(part.strip() for part in kafka.bootstrap_servers.split(","))
-    try:
-        folder = tempfile.mkdtemp(prefix="tellwire-")
-    except OSError as error:
-        msg = f"no temporary folder can be made ({error.strerror}): set TMPDIR to one that can be written"
-        raise SettingsError(msg) from None
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return faust.App(group, broker=f"librdkafka://{brokers}", datadir=folder, **faust_settings())
-
-
-def transport_options(settings: Settings, group: str, consumed: Iterable[str]) -> TransportOptions:
-    """Turn settings into the transport's options."""
-    kafka, pipeline = settings.kafka, settings.pipeline
-    common: dict[str, Any] = kafka_properties.common(kafka)
-    common.pop("bootstrap.servers")
-    fixed = kafka.fixed_topic_id
-    session_s = kafka.session_timeout_ms / 1000.0
-    return TransportOptions(
-        common_properties=common,
-        consumer_properties=kafka.consumer_properties,
-        producer_properties=kafka_properties.producer_only(kafka),
-        group_id=group,
-        group_protocol=kafka.group_protocol,
-        group_instance_id=kafka.group_instance_id,
-        session_timeout_s=None if kafka.group_protocol == "consumer" else session_s,
-        heartbeat_interval_s=kafka.heartbeat_interval_ms / 1000.0,
-        # Drained before the group gives up on this member, and time is left to commit.
-        drain_deadline_s=4.0 if kafka.group_protocol == "consumer" else min(4.0, 0.6 * session_s),
-        target_loop_s=pipeline.target_chunk_ms / 1000.0,
-        max_chunk_bytes=pipeline.max_chunk_bytes,
-        hold_records=pipeline.pending_records,
-        pause_high_bytes=pipeline.pending_bytes,
-        pause_low_bytes=pipeline.pending_bytes // 2,
-        topic_ids={topic: f"{fixed}-{topic}" for topic in consumed} if fixed is not None else {},
-    )
-
-
-def run_faust(app: faust.App, loop: asyncio.AbstractEventLoop) -> None:
-    """Run Faust's own worker: plain, without its web server, its banner and its logging set-up."""
-    app.finalize()
-    worker = faust.Worker(app, loop=loop, quiet=True, redirect_stdouts=False, override_logging=False)
-    worker.spinner = None  # it writes terminal codes also where there is no terminal
-    try:
-        worker.execute_from_commandline()
-    except SystemExit as done:
-        if done.code not in (None, 0):
-            raise
-
-
-def configure_process(settings: Settings) -> None:
-    """Set up what belongs to the process as a whole: logging."""
-    logs.configure(settings.log)
-
-
-def quiet_garbage_collector() -> None:
-    """Leave what lives as long as the process to itself, and look for cycles rarely: chunks make next to none."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-
-
-def check_topics(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, int]:
-    """Return these topics' partition counts. Raises BrokerError when one is missing, SettingsError for a property."""
-    kafka_properties.check(kafka)
-    counts = topics.partition_counts(kafka_properties.common(kafka), names)
-    missing = [name for name in names if name not in counts]
-    if missing:
-        msg = f"topics missing on {kafka.bootstrap_servers}: {', '.join(missing)}; run `tellwire topics apply`"
-        raise topics.BrokerError(msg)
-    return counts
-
-
-def serve(health: Health, metrics: Metrics, settings: Settings) -> HealthServer | None:
-    """Serve probes and metrics, unless they are switched off. Raises SettingsError when the port is taken."""
-    if not settings.metrics.enabled:
-        return None
-    try:
-        server = HealthServer(health, metrics.registry, settings.metrics.host, settings.metrics.port)
-    except OSError as error:
-        msg = (
-            f"metrics.port (TELLWIRE_METRICS__PORT): {settings.metrics.host}:{settings.metrics.port} can't be served: "
-            f"{error.strerror}; give another one, or 0 for any free one"
-        )
-        raise SettingsError(msg) from None
-    log.info("serving /metrics, /livez and /readyz", extra={"host": settings.metrics.host, "port": server.port})
-    return server
 
 
 def _now_ms() -> int:

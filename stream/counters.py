@@ -5,12 +5,28 @@ refresh interval of append time. In between its state holds them (ADR 0004).
 """
 
 from collections.abc import Sequence
+from itertools import groupby
+
+from confluent_kafka import Message
 
 from features.session import Meta
 from features.velocity import PAIRS, WHATS, Entity, Link, What, bucket_of, links_of, refs_of
 from schemas.signals import Signal
 from schemas.telemetry import Telemetry
+from stream.records import append_ms_of
 from stream.state import CounterRead, Counters, overlay_of
+
+
+def by_bucket(records: list[Message]) -> list[list[Message]]:
+    """Split a chunk's records where their append times pass into another bucket of the counters.
+
+    A chunk reads its counters as of one bucket. With two in it, a score would depend on where the chunk began.
+    """
+    first, last = (bucket_of(append_ms_of(record)) for record in (records[0], records[-1]))
+    if first == last:
+        # The broker's append times only grow, so what lies between is in the same bucket.
+        return [records]
+    return [list(group) for _, group in groupby(records, lambda record: bucket_of(append_ms_of(record)))]
 
 
 class CounterPlan:
@@ -21,25 +37,31 @@ class CounterPlan:
         self._as_of: dict[tuple[Entity, str], int] = {}
         self._members: dict[tuple[Entity, str], dict[tuple[What, str], None]] = {}
         self._known: dict[str, dict[str, str]] = {}
+        self._before_erasure: dict[str, list[dict[str, str]]] = {}
 
     def add(self, event: Telemetry | Signal, ingested_ms: int, meta: Meta | None) -> None:
         """Plan for one event; `meta` is the session's state where it is cached."""
         refs = self._known.get(event.session_id)
         due = meta is None or ingested_ms - meta.counters_as_of_ms >= self._refresh_ms
+        if self._before_erasure and event.session_id in self._before_erasure:
+            # It began anew, or its erasure is going to be refused and it goes on: both are asked for.
+            due, meta = True, None
+            for other in self._before_erasure[event.session_id]:
+                _take_refs(other, event)
+                self._ask(event.session_id, other, ingested_ms)
         if refs is None:
             refs = self._known[event.session_id] = _refs_of_meta(meta) if meta is not None else {}
         before = dict(refs)
-        if event.account_ref is not None:
-            refs.setdefault("account", event.account_ref)
-        if event.device_ref is not None:
-            refs.setdefault("device", event.device_ref)
-        if isinstance(event, Telemetry) and event.network is not None:
-            if event.network.ip_ref is not None:
-                refs["ip"] = event.network.ip_ref
-            if event.network.ip_country is not None:
-                refs["country"] = event.network.ip_country
+        _take_refs(refs, event)
         if due or refs != before:
             self._ask(event.session_id, refs, ingested_ms)
+
+    def erase(self, session_id: str, meta: Meta | None) -> None:
+        """Plan for what may follow an erasure; `meta` is the session's state where it is cached."""
+        refs = self._known.pop(session_id, None)
+        if refs is None:
+            refs = _refs_of_meta(meta) if meta is not None else {}
+        self._before_erasure.setdefault(session_id, []).append(refs)
 
     def reads(self) -> list[CounterRead]:
         """Return one read an entity."""
@@ -128,6 +150,19 @@ class ChunkCounters:
         # Otherwise they stay due: what could not be read, or belongs to a stored session whose references nobody knew
         # when the reads were planned, is asked for with the session's next chunk.
         return any(entity in self._failed for entity in entities)
+
+
+def _take_refs(refs: dict[str, str], event: Telemetry | Signal) -> None:
+    """Bring a session's references up to date with one event: the latest address, and the first of all else."""
+    if event.account_ref is not None:
+        refs.setdefault("account", event.account_ref)
+    if event.device_ref is not None:
+        refs.setdefault("device", event.device_ref)
+    if isinstance(event, Telemetry) and event.network is not None:
+        if event.network.ip_ref is not None:
+            refs["ip"] = event.network.ip_ref
+        if event.network.ip_country is not None:
+            refs["country"] = event.network.ip_country
 
 
 def _refs_of_meta(meta: Meta) -> dict[str, str]:

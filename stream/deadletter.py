@@ -8,6 +8,7 @@ from schemas.deadletter import DeadLetterHeader as Header
 from schemas.envelope import Rejected
 from schemas.topics import MAX_RECORD_BYTES
 from stream import __version__
+from stream.origin import MAX_ATTEMPTS, Origin, without_origin
 from stream.transport import OutRecord
 
 DEADLETTER_TOPIC = "risk.deadletter"
@@ -27,13 +28,20 @@ def dead_letter(
     value: bytes | None,
     headers: Sequence[tuple[str, bytes]],
     rejected: Rejected,
-    attempts: int = 1,
+    origin: Origin | None = None,
 ) -> OutRecord:
     """Return the record for the dead-letter topic: bytes as they came, reason in headers.
 
     `partition` is the source's where the topics are partitioned alike, None (by key) otherwise. The input's own headers
-    are kept in front of ours, so that a redrive gives the record back as it was.
+    are kept in front of ours, so that a redrive gives the record back as it was. With `origin` the record was redriven:
+    the dead letter names its first place, counts one attempt more, and says where it failed this time.
     """
+    here = (source_partition, offset)
+    attempts = 1
+    if origin is not None:
+        source_partition, offset = origin.partition, origin.offset
+        attempts = min(origin.attempts + 1, MAX_ATTEMPTS)
+        append_time_ms = append_time_ms if origin.time_ms is None else origin.time_ms
     ours: list[tuple[str, bytes]] = [
         (Header.REASON, rejected.reason.encode()),
         (Header.PATH, rejected.path.encode()),
@@ -51,7 +59,10 @@ def dead_letter(
         ours.append((Header.TRUNCATED, str(len(value)).encode()))
         ours.append((Header.SHA256, sha256(value).hexdigest().encode()))
         value = value[:TRUNCATED_BYTES]
-    kept = [(name, content) for name, content in headers if not name.startswith("dlq_")]
+    if origin is not None:
+        ours.append((Header.REDRIVEN_PARTITION, str(here[0]).encode()))
+        ours.append((Header.REDRIVEN_OFFSET, str(here[1]).encode()))
+    kept = without_origin(headers)
     return OutRecord(topic=DEADLETTER_TOPIC, partition=partition, key=key, value=value, headers=kept + ours)
 
 

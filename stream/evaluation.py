@@ -21,6 +21,7 @@ from models.scorer import FloatArray
 from models.snapshots import SnapshotSet
 from schemas.deadletter import DeadLetterReason
 from schemas.envelope import Rejected, cloud_event_headers, encode, trace_context
+from schemas.erasure import Erasure
 from schemas.risk import CHANNELS, RiskEvent, SignalValue, Source, Velocity, Versions
 from schemas.served import ServedFeatures
 from schemas.signals import Signal
@@ -28,9 +29,11 @@ from schemas.telemetry import Collector, Telemetry
 from stream import __version__
 from stream.counters import ChunkCounters
 from stream.metrics import Stage
+from stream.origin import Origin
 from stream.partition import OwnedPartition
 from stream.records import headers_of
 from stream.sampling import FeatureSampler
+from stream.sequence import out_of_reach
 from stream.transport import OutRecord
 
 if TYPE_CHECKING:
@@ -47,6 +50,12 @@ class SnapshotSource(Protocol):
     current: SnapshotSet
 
 
+class EngineSource(Protocol):
+    """Where the engine comes from; `current` is replaced, never changed."""
+
+    current: Engine
+
+
 @dataclass(slots=True)
 class Item:
     """One decoded record."""
@@ -55,6 +64,16 @@ class Item:
     offset: int
     ingested_ms: int
     event: Telemetry | Signal
+    origin: Origin | None = None
+    """Its first place, where it was a dead letter and was sent again."""
+
+
+@dataclass(slots=True)
+class ErasureItem:
+    """One decoded request to forget a session, at its place among the records."""
+
+    record: Message
+    event: Erasure
 
 
 @dataclass(slots=True)
@@ -71,28 +90,32 @@ class Evaluator:
 
     def __init__(
         self,
-        engine: Engine,
+        engines: EngineSource,
         snapshots: SnapshotSource,
         sampler: FeatureSampler,
         ref_key_version: str,
         now_ms: Callable[[], int],
     ) -> None:
-        self.engine = engine
+        self._engines = engines
         self._snapshots = snapshots
+        self._engine = engines.current
+        self._snapshot = snapshots.current
         self._sampler = sampler
         self._ref_key_version = ref_key_version
         self._now_ms = now_ms
-        self._versions_of: tuple[SnapshotSet, Versions] | None = None
+        self._versions_of: tuple[Engine, SnapshotSet, Versions] | None = None
 
     def evaluate(
         self,
         owned: OwnedPartition,
-        items: list[Item],
+        items: Sequence[Item | ErasureItem],
         counters: ChunkCounters,
         lap: Callable[[Stage], float],
         batch: "Batch",
     ) -> None:
-        """Stages 3 to 5 for all items; fills `batch.evaluated`, `rejected`, `filtered` and `touched`."""
+        """Stages 3 to 5 for all items; fills `batch.evaluated`, `rejected`, `filtered`, `touched` and `erased`."""
+        # Once for all items: both may be replaced meanwhile, and what is scored together is scored alike.
+        self._engine, self._snapshot = self._engines.current, self._snapshots.current
         segment: list[Item] = []
         inside: set[str] = set()
         for item in items:
@@ -100,7 +123,9 @@ class Evaluator:
             if session_id in inside:
                 self._segment(owned, segment, counters, lap, batch)
                 segment, inside = [], set()
-            if self._admit(owned, item, batch):
+            if isinstance(item, ErasureItem):
+                _erase(owned, item, batch)
+            elif self._admit(owned, item, batch):
                 segment.append(item)
                 inside.add(session_id)
         if segment:
@@ -111,8 +136,7 @@ class Evaluator:
         _, meta = owned.sessions.get(item.event.session_id)
         event = item.event
         if meta.tenant and event.tenant != meta.tenant:
-            detail = "the session belongs to another tenant; session ids must be unique over all tenants"
-            batch.rejected.append((item.record, Rejected(DeadLetterReason.TENANT_MISMATCH, "$.tenant", detail)))
+            batch.rejected.append((item.record, _of_another_tenant()))
             return False
         if isinstance(event, Signal):
             if event.event_id in meta.recent_signals:
@@ -123,13 +147,13 @@ class Evaluator:
         if seen == "duplicate":
             batch.filtered += 1
             return False
-        if seen == "too_old":
-            detail = "far below the session's newest sequence: whether it is a repeat can't be told any more"
-            batch.rejected.append((item.record, Rejected(DeadLetterReason.SEQUENCE_TOO_OLD, "$.sequence", detail)))
+        refused = out_of_reach(meta.highest_sequence, event.sequence, is_behind=seen == "too_old")
+        if refused is not None:
+            batch.rejected.append((item.record, refused))
             return False
         if event.sequence == 0:
             meta.state_cold = False
-        elif meta.highest_sequence < 0:
+        elif meta.highest_sequence < 0 or (owned.hole_ms and owned.is_torn(meta, event.sequence)):
             meta.state_cold = True
         meta.mark(event.sequence)
         return True
@@ -166,15 +190,15 @@ class Evaluator:
             signals.append(derive_signals(event, meta, vectors[i]))
         features_s = lap("features")
 
-        snapshot = self._snapshots.current
-        raw = self.engine.raw(vectors, [meta.flow for meta in metas], signals, snapshot)
+        engine, snapshot = self._engine, self._snapshot
+        raw = engine.raw(vectors, [meta.flow for meta in metas], signals, snapshot)
         models_s = lap("models")
 
         stages_ms = {"features": features_s * 1000.0, "models": models_s * 1000.0}
         for i, item in enumerate(segment):
             meta = metas[i]
             velocity = _velocity(meta)
-            assessment = self.engine.assess(vectors[i], raw[i], meta, signals[i], velocity, degraded[i], snapshot)
+            assessment = engine.assess(vectors[i], raw[i], meta, signals[i], velocity, degraded[i], snapshot)
             risk_event = self._risk_event(owned, item, meta, assessment, signals[i], velocity, degraded[i], snapshot)
             served = self._served(item, meta, assessment, vectors[i], raw[i], risk_event)
             batch.evaluated.append(Evaluated(item, risk_event, served))
@@ -194,9 +218,11 @@ class Evaluator:
         degraded: list[str],
         snapshot: SnapshotSet,
     ) -> RiskEvent:
-        event = item.event
+        event, origin = item.event, item.origin
+        # The id names the first place, the source the present one: who dedupes by either sees it once (ADR 0006).
+        partition, offset = (owned.number, item.offset) if origin is None else origin[:2]
         return RiskEvent(
-            evaluation_id=f"{owned.topic_id}:{owned.number}:{item.offset}",
+            evaluation_id=f"{owned.topic_id}:{partition}:{offset}",
             event_id=event.event_id,
             session_id=event.session_id,
             tenant=event.tenant,
@@ -206,6 +232,7 @@ class Evaluator:
             evaluation_status="new" if meta.evaluations == 1 else "superseding",
             is_final=isinstance(event, Telemetry) and event.end is not None,
             replayed=item.offset <= owned.published_to,
+            redriven=origin is not None,
             effective_at=event.effective_at,
             observed_at=event.observed_at,
             ingested_at=item.ingested_ms,
@@ -263,11 +290,12 @@ class Evaluator:
         )
 
     def _versions(self, snapshot: SnapshotSet) -> Versions:
-        """The versions block; one object a snapshot, since nothing else in it changes while a worker lives."""
-        if self._versions_of is None or self._versions_of[0] is not snapshot:
-            made = self.engine.versions_of(pipeline=__version__, snapshot=snapshot, ref_key=self._ref_key_version)
-            self._versions_of = (snapshot, made)
-        return self._versions_of[1]
+        """The versions block; one object for an engine and a snapshot, since nothing else in it ever changes."""
+        known, engine = self._versions_of, self._engine
+        if known is None or known[0] is not engine or known[1] is not snapshot:
+            made = engine.versions_of(pipeline=__version__, snapshot=snapshot, ref_key=self._ref_key_version)
+            known = self._versions_of = (engine, snapshot, made)
+        return known[2]
 
 
 def outgoing(evaluated: Evaluated, decode_ms: float, read_ms: float, received_at: float, now: float) -> list[OutRecord]:
@@ -314,6 +342,24 @@ def outgoing(evaluated: Evaluated, decode_ms: float, read_ms: float, received_at
             )
         )
     return found
+
+
+def _erase(owned: OwnedPartition, item: ErasureItem, batch: "Batch") -> None:
+    """Forget a session as of here; what comes behind it in the same batch begins anew. Another tenant's is refused."""
+    session_id = item.event.session_id
+    _, meta = owned.sessions.get(session_id)
+    if meta.tenant and item.event.tenant != meta.tenant:
+        batch.rejected.append((item.record, _of_another_tenant()))
+        return
+    owned.sessions.reset(session_id)
+    batch.touched.pop(session_id, None)
+    batch.erased[session_id] = None
+    batch.erasures += 1
+
+
+def _of_another_tenant() -> Rejected:
+    detail = "the session belongs to another tenant; session ids must be unique over all tenants"
+    return Rejected(DeadLetterReason.TENANT_MISMATCH, "$.tenant", detail)
 
 
 def _no_samples(signal: Signal) -> Telemetry:

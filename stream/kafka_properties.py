@@ -6,6 +6,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 
 from schemas.topics import MAX_OUTPUT_BYTES
 from stream.settings import KafkaSettings, SettingsError, variable_of
+from stream.transport.options import ANSWER_MS
 
 
 def common(settings: KafkaSettings) -> dict[str, Any]:
@@ -15,6 +16,7 @@ def common(settings: KafkaSettings) -> dict[str, Any]:
         "security.protocol": settings.security_protocol,
         # What goes wrong is reported through our own logs and metrics; the library would write to standard error.
         "log_level": 0,
+        "socket.timeout.ms": ANSWER_MS,
     }
     optional = {
         "sasl.mechanism": settings.sasl_mechanism,

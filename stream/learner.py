@@ -14,22 +14,25 @@ from typing import Final
 import uvloop
 from confluent_kafka import Message
 
-from models.engine import Engine
 from schemas.base import FLOWS, Flow
 from schemas.envelope import Rejected, cloud_event_headers, decode_served, encode
 from schemas.snapshot import Snapshot
 from stream import kafka_properties
 from stream.agents import Tasks, register
-from stream.app import SNAPSHOT_WAIT_S, check_topics, make_app, run_faust, serve, transport_options
+from stream.artefacts import Artefacts
 from stream.evaluation import FEATURES_TOPIC
 from stream.health import Health
 from stream.learning import FlowLearner, Made
 from stream.metrics import Metrics
+from stream.process import SNAPSHOT_WAIT_S, check_topics, make_app, places_of, run_faust, serve, transport_options
 from stream.records import offset_of
 from stream.settings import Settings
 from stream.snapshots import SNAPSHOTS_TOPIC, Learnt, SnapshotReader
+from stream.stopping import Stop
 from stream.transport import Chunk, OutRecord, ProduceError, StartAt, StartRequest, TransportHooks, configure
 from stream.transport_watch import TransportWatch
+from stream.waits import NOTICED_S, Dependency
+from stream.watchdog import RunningClock, Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +44,16 @@ KEPT_MS: Final = 7 * 24 * 3_600_000
 class Learner:
     """One learner process. It must own all partitions: two learners would overwrite each other's snapshots."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stop: Stop | None = None) -> None:
         """Load and check everything. Raises SettingsError, ArtifactError, BrokerError with one line each."""
         self._settings = settings
-        self.engine = Engine.load(settings.artefacts.directory, policy=settings.artefacts.policy_file)
-        self._partitions = check_topics(settings.kafka, [FEATURES_TOPIC, SNAPSHOTS_TOPIC])[FEATURES_TOPIC]
+        self._stop = stop or Stop(settings.health.stop_s)
         self.metrics = Metrics()
-        self.health = Health(settings.health.stall_s, time.monotonic)
+        # Not watched: new models reach a learner when it starts, for what it has learnt is of the old ones.
+        self.engine = Artefacts(settings.artefacts, self.metrics).current
+        self._partitions = check_topics(settings.kafka, [FEATURES_TOPIC, SNAPSHOTS_TOPIC])[FEATURES_TOPIC]
+        clock = RunningClock()
+        self.health = Health(settings.health.stall_s, clock, settings.health.restart_s)
         self._snapshots = SnapshotReader(kafka_properties.consumer(settings.kafka), self.metrics)
         self._tasks = Tasks()
         self._flows: dict[Flow, FlowLearner] = {}
@@ -57,10 +63,12 @@ class Learner:
         self.transport = configure(
             self.app, transport_options(settings, group, (FEATURES_TOPIC,)), _FromSnapshots(self._adopt, self._start_of)
         )
+        self._watchdog = Watchdog(self.health, clock, self.metrics, settings.health.restart_s, self.transport.last_poll)
         self._watch = TransportWatch()
         self.metrics.registry.register(self._watch)
         register(self.app, FEATURES_TOPIC, self._learn, self._tasks)
         self.app.timer(1.0)(self._tick)
+        self.app.on_before_shutdown.connect(self._draining)
         self.app.timer(settings.learner.snapshot_interval_s)(self.publish)
 
     def run(self) -> None:
@@ -68,16 +76,19 @@ class Learner:
         loop = uvloop.new_event_loop()
         asyncio.set_event_loop(loop)
         server = serve(self.health, self.metrics, self._settings)
+        status = 1
         try:
             self._await_snapshots()
             self._resume()
             log.info("learner starting", extra={"group": self._settings.kafka.learner_group})
-            run_faust(self.app, loop)
+            run_faust(self.app, loop, self._stop, self._watchdog, self._drain)
+            status = 0
         finally:
             self._snapshots.stop()
             if server is not None:
                 server.close()
             log.info("learner stopped")
+            self._stop.ended(status)
 
     def _await_snapshots(self) -> None:
         """Wait, as long as it takes, until the latest snapshots were read: to begin anew would overwrite them."""
@@ -138,7 +149,6 @@ class Learner:
             known[chunk.partition] = max(chunk.next_offset, known.get(chunk.partition, 0))
         chunk.done(time.perf_counter() - began)
         self.metrics.chunks.inc()
-        self.health.progressed()
 
     def _learn_one(self, partition: int, record: Message) -> str | None:
         """Learn one record, unless its flow has already; return why not, None where there is nothing to count."""
@@ -206,8 +216,21 @@ class Learner:
         self._watch.stats = stats
         if stats.counters.assigns_total:
             self.health.ready()
-            self._tell_of_others(len(self.transport.assignment()))
-        self.health.observe(stats.lag, broker_reachable=stats.is_trusted)
+            if not stats.brokers_away_s:
+                # Without a broker there is no assignment, and nobody else that has one.
+                self._tell_of_others(len(self.transport.assignment()))
+        waits: dict[str, Dependency] = {}
+        places = places_of(stats, waits)
+        self.health.observe_partitions(places, broker_reachable=stats.brokers_away_s < NOTICED_S, waits=waits)
+
+    async def _draining(self, *_: object, **__: object) -> None:
+        """The app stops, for whatever reason."""
+        self._stop.begin()
+        self._drain()
+
+    def _drain(self) -> None:
+        self.health.draining()
+        self.metrics.ready.set(0)
 
 
 def records_of(*snapshots: Snapshot) -> list[OutRecord]:

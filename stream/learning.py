@@ -132,7 +132,7 @@ class FlowLearner:
             while len(self._sessions) > MAX_SESSIONS:
                 self._sessions.popitem(last=False)
         self._keep(session, cell, vector, served)
-        if cell.evidence in session.learnt:
+        if cell.evidence in session.learnt or len(session.learnt) >= MAX_VECTORS:
             return "same_evidence"
         source = served.source_ref or served.session_id
         if not self._may_influence(source):

@@ -12,6 +12,8 @@ STAGE_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.0
 """Seconds, for the stages of one chunk."""
 END_TO_END_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds, from the broker's append to the acknowledged risk event."""
+LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0)
+"""Seconds, for timers that come late."""
 COUNT_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 Stage = Literal["decode", "read", "features", "models", "decide", "publish", "write"]
@@ -26,8 +28,8 @@ class Metrics:
         r = self.registry
         self.build_info = Gauge(
             "tellwire_build_info",
-            "Version and artefacts of this process; always 1.",
-            ["version", "features", "policy"],
+            "Version and feature registry of this process; always 1.",
+            ["version", "features"],
             registry=r,
         )
         self.ready = Gauge("tellwire_ready", "1 while the process is ready.", registry=r)
@@ -55,6 +57,14 @@ class Metrics:
             "tellwire_risk_events_total", "Risk events acknowledged.", ["flow", "action"], registry=r
         )
         self.dead_letters = Counter("tellwire_dead_letters_total", "Dead letters acknowledged.", ["reason"], registry=r)
+        self.redriven = Counter(
+            "tellwire_redriven_total", "Risk events acknowledged for dead letters that were sent again.", registry=r
+        )
+        self.origins_refused = Counter(
+            "tellwire_redrive_origins_refused_total",
+            "Records whose `dlq_` headers name a first place that can't be true; they have their own identity.",
+            registry=r,
+        )
         self.filtered = Counter(
             "tellwire_filtered_total", "Records dropped by a declared filter.", ["filter"], registry=r
         )
@@ -68,15 +78,40 @@ class Metrics:
             registry=r,
         )
         self.state_conflicts = Counter(
-            "tellwire_state_conflicts_total", "State writes refused because another owner wrote.", registry=r
+            "tellwire_state_conflicts_total",
+            "Reads and writes of state stopped because the stored watermark was not this owner's: lost, rolled_back, "
+            "newer (another owner wrote) or other_topic.",
+            ["found"],
+            registry=r,
         )
         self.state_mismatches = Counter(
             "tellwire_state_mismatches_total",
             "Stored values that were another session's, another version's or corrupt.",
             registry=r,
         )
+        self.rewound = Counter(
+            "tellwire_rewound_offsets_total",
+            "Input offsets between the stored watermark and the committed offset, when the store had lost them: their "
+            "records are folded again.",
+            ["found"],
+            registry=r,
+        )
         self.store_retries = Counter(
-            "tellwire_store_retries_total", "Chunks that waited for the state store.", registry=r
+            "tellwire_store_retries_total",
+            "Calls to the state store that had to be repeated: unavailable, full or misconfigured.",
+            ["reason"],
+            registry=r,
+        )
+        self.store_waiting = Gauge(
+            "tellwire_store_waiting_partitions",
+            "Partitions whose chunk waits for the state store, by reason. Not 0 for a minute: alarm.",
+            ["reason"],
+            registry=r,
+        )
+        self.links_dropped = Counter(
+            "tellwire_links_dropped_total",
+            "Links of entity counters given up because their servers were away for too long: counters lack them.",
+            registry=r,
         )
         self.abandoned = Counter(
             "tellwire_chunks_abandoned_total", "Chunks given up and read again.", ["reason"], registry=r
@@ -90,20 +125,73 @@ class Metrics:
             ["topic", "partition"],
             registry=r,
         )
+        self.unclean_starts = Counter(
+            "tellwire_unclean_starts_total",
+            "Partitions taken over from a process that ended without giving them up, and without progress.",
+            registry=r,
+        )
+        self.crash_suspects = Gauge(
+            "tellwire_crash_suspects",
+            "Offsets that go one by one, because one of them may end the process; no series while there are none.",
+            ["topic", "partition"],
+            registry=r,
+        )
         self.gap_records = Counter(
             "tellwire_gap_records_total", "Input offsets that could not be read.", ["reason"], registry=r
         )
         self.last_progress = Gauge(
             "tellwire_last_progress_timestamp_seconds", "When a chunk was last finished.", registry=r
         )
+        self.loop_lag_seconds = Histogram(
+            "tellwire_loop_lag_seconds",
+            "How late the event loop came to a timer that is due twice a second.",
+            buckets=LAG_BUCKETS,
+            registry=r,
+        )
+        self.silence_seconds = Gauge(
+            "tellwire_watchdog_silence_seconds",
+            "Time since the last sign of life of the event loop, of the poll thread, and of chunks while records wait.",
+            ["watched"],
+            registry=r,
+        )
+        self.waiting_for = Gauge(
+            "tellwire_waiting_for", "1 while a dependency does not answer: broker, store.", ["dependency"], registry=r
+        )
         self.signals_forwarded = Counter(
             "tellwire_signals_forwarded_total", "Signals forwarded from the door to the telemetry topic.", registry=r
+        )
+        self.artefact_info = Gauge(
+            "tellwire_artefact_info",
+            "Which models (hash of their manifest) and which policy (hash of its file) serve; always 1.",
+            ["models", "policy"],
+            registry=r,
+        )
+        self.artefact_loaded = Gauge(
+            "tellwire_artefact_loaded_timestamp_seconds", "When what serves began to.", ["what"], registry=r
+        )
+        self.artefact_swaps = Counter(
+            "tellwire_artefact_swaps_total",
+            "New models and policies by what became of them: swapped, refused or not_tried.",
+            ["what", "outcome"],
+            registry=r,
+        )
+        self.artefact_refused = Gauge(
+            "tellwire_artefact_refused",
+            "1 while the configured files hold something that was refused, and something older serves.",
+            ["what"],
+            registry=r,
         )
         self.snapshot_timestamp = Gauge(
             "tellwire_snapshot_timestamp_seconds", "When the served snapshot was made.", ["kind", "flow"], registry=r
         )
         self.snapshot_rejected = Counter(
             "tellwire_snapshots_rejected_total", "Snapshots refused by their structural check.", registry=r
+        )
+        self.snapshot_fallbacks = Counter(
+            "tellwire_snapshot_fallbacks_total",
+            "Starts at which an older snapshot serves a flow, because its latest is refused.",
+            ["flow"],
+            registry=r,
         )
         self.learnt = Counter("tellwire_learner_learnt_total", "Vectors learnt.", ["flow"], registry=r)
         self.not_learnt = Counter("tellwire_learner_skipped_total", "Vectors not learnt.", ["reason"], registry=r)

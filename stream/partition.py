@@ -1,10 +1,18 @@
 """What a worker knows of one input partition that it owns: watermark, sessions, and where publishing begins."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
+from features.session import Meta
+from features.velocity import Link
 from stream.deadletter import DeadLetterLimit
 from stream.session_cache import SessionCache
 from stream.state.base import Watermark
+from stream.waits import Wait
+
+MAX_LINKS_LEFT: Final = 50_000
+"""Links of one partition that wait for a part of the store, at most: some 10 MB."""
 
 
 @dataclass(slots=True)
@@ -22,10 +30,40 @@ class OwnedPartition:
     """Input offset that the last risk event answers, -1 for none: what is published up to it is marked `replayed`."""
     limit: DeadLetterLimit
     sessions: SessionCache = field(default_factory=SessionCache)
+    wait: Wait = field(default_factory=Wait)
+    hole_to: int = -1
+    """Last offset that a rewind could not fold again because the log has it no more; -1: there is no such hole."""
+    hole_ms: int = 0
+    """Append time of the first record behind that hole, epoch ms; 0: none, or not read yet."""
+    links_left: list[Link] = field(default_factory=list)
+    """Links of written chunks whose servers did not answer: they go with the next chunk."""
+
+    answered_to: int = field(init=False)
+    """`published_to` as the log said when the partition was taken over: these risk events are there."""
+
+    def __post_init__(self) -> None:
+        self.answered_to = self.published_to
 
     def is_done(self, offset: int) -> bool:
         """Whether the state of this offset is written already."""
         return self.watermark is not None and offset <= self.watermark.offset
+
+    def keep_left(self, links: Sequence[Link]) -> int:
+        """Keep links for the next chunk, the newest if they are too many; return how many were dropped."""
+        self.links_left = list(links[-MAX_LINKS_LEFT:]) if links else []
+        return len(links) - len(self.links_left)
+
+    def see(self, offset: int, append_ms: int) -> None:
+        """Take note of the first record that is handed over behind a hole."""
+        if offset > self.hole_to >= 0 and not self.hole_ms:
+            self.hole_ms = append_ms
+
+    def is_torn(self, meta: Meta, sequence: int) -> bool:
+        """Whether a session's state is from before a hole, and the event of this number shows that some fell into it.
+
+        The rewind could not rebuild such a session whole.
+        """
+        return sequence > meta.highest_sequence + 1 and meta.last_ingested_ms < self.hole_ms
 
     def forget(self) -> None:
         """Drop all cached sessions: a failure left them ahead of what is stored."""

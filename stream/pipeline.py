@@ -9,43 +9,30 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
 
 from confluent_kafka import Message
 
 from features.session import StateMismatch, encode
 from features.session import decode as decode_state
-from schemas.deadletter import DeadLetterReason
+from schemas.deadletter import OF_ONE_SESSION, DeadLetterReason
 from schemas.envelope import Rejected, decode
-from schemas.signals import Signal
-from schemas.telemetry import Telemetry
-from stream.counters import AnsweredReads, ChunkCounters, CounterPlan
+from schemas.erasure import Erasure
+from stream.counters import AnsweredReads, ChunkCounters, CounterPlan, by_bucket
+from stream.crash_isolation import NotCurrent, OneByOne
 from stream.deadletter import dead_letter
-from stream.evaluation import Evaluated, Evaluator, Item, outgoing
+from stream.evaluation import ErasureItem, Evaluated, Evaluator, Item, outgoing
 from stream.logs import frames
 from stream.metrics import Metrics
+from stream.origin import Origin, OriginRefused, read_origin
 from stream.partition import OwnedPartition
+from stream.patience import Patience
 from stream.records import append_ms_of, headers_of, offset_of
 from stream.refs import RefHasher
 from stream.stage_clock import StageClock
-from stream.state import (
-    CounterRead,
-    StateStore,
-    StoreError,
-    StoreFull,
-    StoreMisconfigured,
-    StoreUnavailable,
-    Watermark,
-    WatermarkConflict,
-)
+from stream.state import CounterRead, StateStore, StoreError, Watermark, WatermarkConflict
 from stream.transport import Chunk, OutRecord, TransportError
 
 log = logging.getLogger(__name__)
-
-MAX_WAIT_S: Final = 2.0
-"""Longest pause between two tries at a store that does not answer."""
-
-T = TypeVar("T")
 
 
 class LineStopped(Exception):  # noqa: N818 - the state that the caller handles
@@ -56,11 +43,14 @@ class LineStopped(Exception):  # noqa: N818 - the state that the caller handles
 class Batch:
     """Some consecutive records of a chunk, on their way through the stages."""
 
-    items: list[Item] = field(default_factory=list)
+    items: list[Item | ErasureItem] = field(default_factory=list)
     rejected: list[tuple[Message, Rejected]] = field(default_factory=list)
     filtered: int = 0
     evaluated: list[Evaluated] = field(default_factory=list)
     touched: dict[str, None] = field(default_factory=dict)
+    erased: dict[str, None] = field(default_factory=dict)
+    """Sessions to forget; where one is also `touched`, it began anew behind its erasure."""
+    erasures: int = 0
 
 
 class Pipeline:
@@ -83,12 +73,13 @@ class Pipeline:
         self._publish = publish
         self._refs = refs
         self._metrics = metrics
+        self._patience = Patience(metrics)
         self._session_ttl_ms = session_ttl_ms
         self._counters_refresh_ms = counters_refresh_ms
         self._cached_sessions = cached_sessions
 
-    async def process(self, owned: OwnedPartition, chunk: Chunk) -> None:
-        """Process one chunk to its end: done, or abandoned and read again.
+    async def process(self, owned: OwnedPartition, chunk: Chunk, isolation: OneByOne | None = None) -> None:
+        """Process one chunk to its end: done, or abandoned and read again. With `isolation`, record by record.
 
         Raises LineStopped when the partition must stand still, and WatermarkConflict, with the chunk still open, when
         the store holds another watermark: the caller rewinds and then abandons it.
@@ -96,16 +87,25 @@ class Pipeline:
         clock = StageClock(self._metrics)
         try:
             _check_limit(owned)
-            await self._process_records(owned, chunk, chunk.records, clock)
-        except _NotCurrent:
+            owned.see(chunk.first_offset, append_ms_of(chunk.records[0]))
+            if isolation is None:
+                for records in by_bucket(chunk.records):
+                    await self._process_records(owned, chunk, records, clock)
+            else:
+                await isolation.process(
+                    chunk,
+                    lambda records: self._process_records(owned, chunk, records, clock),
+                    lambda record, why: self._condemn(owned, chunk, record, why, clock),
+                )
+        except NotCurrent:
             owned.forget()
             self._metrics.abandoned.labels("not_current").inc()
             chunk.abandon("not current")
             return
-        except WatermarkConflict:
+        except WatermarkConflict as conflict:
             # Not abandoned here: the caller rewinds first, or the next chunk would go on from nothing.
             owned.forget()
-            self._metrics.state_conflicts.inc()
+            self._metrics.state_conflicts.labels(conflict.kind).inc()
             raise
         except BaseException:
             owned.forget()
@@ -126,7 +126,7 @@ class Pipeline:
         """Process records together; if that fails on their data, one by one, so that one bad record stands alone."""
         try:
             await self._run(owned, chunk, records, clock)
-        except (_NotCurrent, StoreError, LineStopped, TransportError, asyncio.CancelledError):
+        except (NotCurrent, StoreError, LineStopped, TransportError, asyncio.CancelledError):
             # Not the data's fault: nothing of it may become a dead letter.
             raise
         except Exception as error:  # noqa: BLE001 - whatever a record does to the code, it ends as a dead letter
@@ -139,11 +139,25 @@ class Pipeline:
                     await self._process_records(owned, chunk, [record], clock)
                 return
             log.error("a record failed; it becomes a dead letter", extra=told)
-            rejected = Rejected(
-                DeadLetterReason.PROCESSING_ERROR, "$", f"{type(error).__name__} while processing; see the worker's log"
-            )
-            batch = Batch(rejected=[(records[0], rejected)])
-            await self._finish(owned, chunk, batch, ChunkCounters([], [], 0), offset_of(records[0]), clock)
+            detail = f"{type(error).__name__} while processing; see the worker's log"
+            why = Rejected(DeadLetterReason.PROCESSING_ERROR, "$", detail)
+            await self._reject(owned, chunk, records[0], why, clock)
+
+    async def _condemn(
+        self, owned: OwnedPartition, chunk: Chunk, record: Message, why: Rejected, clock: StageClock
+    ) -> None:
+        """Make a dead letter of a record that ends the process; unless its risk event is there: it was not that."""
+        if offset_of(record) <= owned.answered_to:
+            await self._process_records(owned, chunk, [record], clock)
+        else:
+            await self._reject(owned, chunk, record, why, clock)
+
+    async def _reject(
+        self, owned: OwnedPartition, chunk: Chunk, record: Message, why: Rejected, clock: StageClock
+    ) -> None:
+        """Make a dead letter of one record without looking into it."""
+        batch = Batch(rejected=[(record, why)])
+        await self._finish(owned, chunk, batch, ChunkCounters([], [], 0), offset_of(record), clock)
 
     async def _run(self, owned: OwnedPartition, chunk: Chunk, records: list[Message], clock: StageClock) -> None:
         clock.start()
@@ -164,11 +178,32 @@ class Pipeline:
             try:
                 event = decode(record.value(), record.key())
             except Rejected as rejected:
-                batch.rejected.append((record, rejected))
+                # Else batch, exception and frame hold one another, and the records, until a rare collection of cycles.
+                batch.rejected.append((record, rejected.to_keep()))
                 continue
-            self._hash_refs(event)
-            batch.items.append(Item(record, offset, append_ms_of(record), event))
+            if isinstance(event, Erasure):
+                batch.items.append(ErasureItem(record, event))
+                continue
+            self._refs.hash_event(event)
+            batch.items.append(Item(record, offset, append_ms_of(record), event, self._origin(owned, record)))
         return batch
+
+    def _origin(self, owned: OwnedPartition, record: Message) -> Origin | None:
+        """Return the first place of a redriven record; None for any other, also where its headers can't be true."""
+        headers = headers_of(record)
+        if not headers:
+            return None
+        try:
+            return read_origin(
+                headers,
+                topic=owned.topic,
+                topic_id=owned.topic_id,
+                partition=owned.number,
+                offset=offset_of(record),
+            )
+        except OriginRefused:
+            self._metrics.origins_refused.inc()
+            return None
 
     async def _read(self, owned: OwnedPartition, chunk: Chunk, batch: Batch) -> ChunkCounters:
         """Stage 2: session states that are not cached, and counters that are due, in one round trip.
@@ -184,7 +219,9 @@ class Pipeline:
         answered = AnsweredReads()
         reads = self._plan(owned, batch)
         if missing or reads:
-            loaded = await self._patiently(chunk, lambda: self._store.load(owned.topic, owned.number, missing, reads))
+            loaded = await self._patience.call(
+                owned, chunk, lambda: self._store.load(owned.topic, owned.number, missing, reads)
+            )
             _same_watermark(owned, loaded.watermark)
             answered.take(reads, loaded.counters)
             found = [self._admit_stored(owned, session_id, loaded.blobs.get(session_id)) for session_id in missing]
@@ -192,7 +229,9 @@ class Pipeline:
                 reads = self._plan(owned, batch)
                 more = answered.unanswered(reads)
                 if more:
-                    rest = await self._patiently(chunk, lambda: self._store.load(owned.topic, owned.number, [], more))
+                    rest = await self._patience.call(
+                        owned, chunk, lambda: self._store.load(owned.topic, owned.number, [], more)
+                    )
                     _same_watermark(owned, rest.watermark)
                     answered.take(more, rest.counters)
         return ChunkCounters(reads, [answered.of(read) for read in reads], self._counters_refresh_ms)
@@ -200,7 +239,11 @@ class Pipeline:
     def _plan(self, owned: OwnedPartition, batch: Batch) -> list[CounterRead]:
         plan = CounterPlan(self._counters_refresh_ms)
         for item in batch.items:
-            plan.add(item.event, item.ingested_ms, owned.sessions.peek(item.event.session_id))
+            meta = owned.sessions.peek(item.event.session_id)
+            if isinstance(item, ErasureItem):
+                plan.erase(item.event.session_id, meta)
+            else:
+                plan.add(item.event, item.ingested_ms, meta)
         return plan.reads()
 
     def _admit_stored(self, owned: OwnedPartition, session_id: str, blob: bytes | None) -> bool:
@@ -230,28 +273,37 @@ class Pipeline:
         """Stages 6 and 7: publish and await; then write links, states and watermark; then count."""
         out, folded_only = self._outgoing(owned, batch, clock)
         # Encoded before anything is published: a state that can't be must not follow events that were.
-        blobs = {}
+        blobs: dict[str, bytes | None] = {}
         for session_id in batch.touched:
             slot, meta = owned.sessions.get(session_id)
             blobs[session_id] = encode(session_id, meta, owned.sessions.rows[slot])
+        gone = [session_id for session_id in batch.erased if session_id not in blobs]
+        blobs.update(dict.fromkeys(gone))
         clock.pause()
         if out:
             if not chunk.is_current():
-                raise _NotCurrent
+                raise NotCurrent
             # Before the wait: if it fails half way, what is done again may have been published.
             owned.published_to = max(owned.published_to, last_offset)
+            owned.wait.begin("broker")
             await self._publish(out)
+            owned.wait.end("broker")
         clock.lap_waited("publish")
         if not owned.is_done(last_offset):
             new = Watermark(owned.topic_id, last_offset)
             expected = owned.watermark
-            await self._patiently(
+            links = [*owned.links_left, *counters.links] if owned.links_left else counters.links
+            left = await self._patience.call(
+                owned,
                 chunk,
                 lambda: self._store.commit(
-                    owned.topic, owned.number, expected, new, blobs, counters.links, self._session_ttl_ms
+                    owned.topic, owned.number, expected, new, blobs, links, self._session_ttl_ms
                 ),
             )
+            self._metrics.links_dropped.inc(owned.keep_left(left))
             owned.watermark = new
+        for session_id in gone:
+            owned.sessions.drop(session_id)
         clock.lap_waited("write")
         self._count(owned, batch, folded_only)
 
@@ -277,6 +329,7 @@ class Pipeline:
                         value=record.value(),
                         headers=headers_of(record),
                         rejected=rejected,
+                        origin=self._origin(owned, record),
                     )
                 )
         return out, folded_only
@@ -284,58 +337,25 @@ class Pipeline:
     def _count(self, owned: OwnedPartition, batch: Batch, folded_only: int) -> None:
         """Count what is durable; what is done again is not counted twice."""
         metrics = self._metrics
-        for _ in range(len(batch.evaluated) + batch.filtered):
+        for _ in range(len(batch.evaluated) + batch.filtered + batch.erasures):
             owned.limit.observe(bad=False)
-        if folded_only:
-            metrics.folded_only.inc(folded_only)
-        if batch.filtered:
-            metrics.filtered.labels("duplicate").inc(batch.filtered)
+        metrics.folded_only.inc(folded_only)
+        for name, number in (("duplicate", batch.filtered), ("erasure", batch.erasures)):
+            if number:
+                metrics.filtered.labels(name).inc(number)
         for record, rejected in batch.rejected:
-            owned.limit.observe(bad=True)
+            # A single session's client must not be able to stop the line for everybody in the partition.
+            owned.limit.observe(bad=rejected.reason not in OF_ONE_SESSION)
             if offset_of(record) < owned.publish_from:
                 continue
             metrics.dead_letters.labels(rejected.reason.value).inc()
         for (flow, action), number in _tally(batch.evaluated).items():
             metrics.risk_events.labels(flow, action).inc(number)
         for evaluated in batch.evaluated:
+            if evaluated.event.redriven:
+                metrics.redriven.inc()
             for dependency in evaluated.event.degraded:
                 metrics.degraded_events.labels(dependency).inc()
-
-    def _hash_refs(self, event: Telemetry | Signal) -> None:
-        """Replace every raw reference by its keyed hash; nothing behind this line sees a raw one."""
-        refs = self._refs
-        version = event.ref_key_version
-        event.account_ref = refs.keep_or_hash("account", event.account_ref, version)
-        event.device_ref = refs.keep_or_hash("device", event.device_ref, version)
-        if isinstance(event, Telemetry):
-            network, capture = event.network, event.capture
-            if network is not None:
-                network.ip_ref = refs.keep_or_hash("ip", network.ip_ref, version)
-                network.header_order_ref = refs.keep_or_hash("header_order", network.header_order_ref, version)
-            if capture is not None:
-                capture.capture_ref = refs.keep_or_hash("capture_ref", capture.capture_ref, version)
-        elif event.refs is not None:
-            held = event.refs
-            for name in _SIGNAL_REFS:
-                setattr(held, name, refs.keep_or_hash(name, getattr(held, name), held.ref_key_version))
-            held.ref_key_version = refs.version
-        event.ref_key_version = refs.version
-
-    async def _patiently(self, chunk: Chunk, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeat the same call until the store answers; give up when the chunk is no longer ours."""
-        wait_s = 0.05
-        while True:
-            try:
-                return await call()
-            except (StoreUnavailable, StoreFull, StoreMisconfigured) as error:
-                self._metrics.store_retries.inc()
-                log.warning(
-                    "the state store does not take this chunk yet: %s", error, extra={"partition": chunk.partition}
-                )
-                await asyncio.sleep(wait_s)
-                wait_s = min(2 * wait_s, MAX_WAIT_S)
-                if not chunk.is_current():
-                    raise _NotCurrent from error
 
 
 def _check_limit(owned: OwnedPartition) -> None:
@@ -352,20 +372,6 @@ def _same_watermark(owned: OwnedPartition, found: Watermark | None) -> None:
     """Raise before anything is published from state that is lost, rolled back or another owner's."""
     if found != owned.watermark:
         raise WatermarkConflict(owned.topic, owned.number, owned.watermark, found)
-
-
-class _NotCurrent(Exception):  # noqa: N818 - nothing failed
-    """The chunk is no longer ours."""
-
-
-_SIGNAL_REFS: Final = (
-    "document_ref",
-    "document_image_ref",
-    "face_cluster_ref",
-    "capture_ref",
-    "phone_ref",
-    "email_ref",
-)
 
 
 def _tally(evaluated: Sequence[Evaluated]) -> dict[tuple[str, str], int]:

@@ -16,9 +16,17 @@ def append_ms_of(record: Message) -> int:
 
 
 def headers_of(record: Message) -> list[tuple[str, bytes]]:
-    """Headers in their order; a missing value is empty."""
-    headers = record.headers()
-    if headers is None:
+    """Headers in their order; a missing value is empty. None at all where a name is not UTF-8.
+
+    librdkafka's bindings raise for such a name once, and then hand out a list with a hole that ends the process when it
+    is touched. So the hole is replaced before anybody can.
+    """
+    try:
+        headers = record.headers()
+    except (SystemError, UnicodeError):
+        record.set_headers([])
+        return []
+    if not headers:
         return []
     pairs = headers.items() if isinstance(headers, dict) else headers
     return [(name, value.encode() if isinstance(value, str) else value or b"") for name, value in pairs]

@@ -15,10 +15,11 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from features import document
 from stream.cli import app
-from stream.cli.failures import EXIT_CODES
+from stream.exit_status import EXIT_CODES
 from stream.metrics import Metrics
 from stream.setting_rows import SettingRow, declared_rows
 from stream.settings import CONFIG_VARIABLE, PREFIX, Settings
+from stream.store_watch import STORE_FAMILIES
 from stream.transport_watch import FAMILIES
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -72,13 +73,17 @@ def metrics_page() -> str:
     lines = [
         "# Metrics",
         "",
-        _generated("stream/metrics.py` and `stream/transport_watch.py"),
+        _generated("stream/metrics.py`, `stream/store_watch.py` and `stream/transport_watch.py"),
         "",
         *_METRICS_INTRODUCTION,
         "",
         "## Pipeline and learner",
         "",
         *_table(("metric", "type", "labels", "meaning"), _own_metrics()),
+        "",
+        "## State store",
+        "",
+        *_table(("metric", "type", "labels", "meaning"), _store_metrics()),
         "",
         "## Transport",
         "",
@@ -97,6 +102,12 @@ def _own_metrics() -> Iterator[tuple[str, ...]]:
         labels: Sequence[str] = metric._labelnames  # noqa: SLF001 - the library has no public way to ask
         name = f"{family.name}_total" if family.type == "counter" else family.name
         yield _metric(name, family.type, labels, family.documentation)
+
+
+def _store_metrics() -> Iterator[tuple[str, ...]]:
+    for family in STORE_FAMILIES:
+        name = f"{family.name}_total" if family.kind == "counter" else family.name
+        yield _metric(name, family.kind, (), family.text)
 
 
 def _transport_metrics() -> Iterator[tuple[str, ...]]:

@@ -2,11 +2,22 @@
 
 import re
 from hashlib import blake2b
+from typing import Final
 
+from schemas.signals import Signal
+from schemas.telemetry import Telemetry
 from stream.settings import KeySettings, SettingsError
 
 DIGEST_BYTES = 16
 _HASH = re.compile(r"[0-9a-f]{32}")
+_SIGNAL_REFS: Final = (
+    "document_ref",
+    "document_image_ref",
+    "face_cluster_ref",
+    "capture_ref",
+    "phone_ref",
+    "email_ref",
+)
 
 
 class RefHasher:
@@ -39,3 +50,22 @@ class RefHasher:
         if ref is None or (key_version == self.version and _HASH.fullmatch(ref)):
             return ref
         return self.hash(kind, ref)
+
+    def hash_event(self, event: Telemetry | Signal) -> None:
+        """Replace every raw reference by its keyed hash, in place; nothing behind this line sees a raw one."""
+        version = event.ref_key_version
+        event.account_ref = self.keep_or_hash("account", event.account_ref, version)
+        event.device_ref = self.keep_or_hash("device", event.device_ref, version)
+        if isinstance(event, Telemetry):
+            network, capture = event.network, event.capture
+            if network is not None:
+                network.ip_ref = self.keep_or_hash("ip", network.ip_ref, version)
+                network.header_order_ref = self.keep_or_hash("header_order", network.header_order_ref, version)
+            if capture is not None:
+                capture.capture_ref = self.keep_or_hash("capture_ref", capture.capture_ref, version)
+        elif event.refs is not None:
+            held = event.refs
+            for name in _SIGNAL_REFS:
+                setattr(held, name, self.keep_or_hash(name, getattr(held, name), held.ref_key_version))
+            held.ref_key_version = self.version
+        event.ref_key_version = self.version

@@ -51,6 +51,19 @@ class SessionCache:
         self.rows[slot] = new_row() if row is None else row
         self._slots[session_id] = (slot, Meta() if meta is None else meta)
 
+    def reset(self, session_id: str) -> None:
+        """Let a session that is here begin anew: nothing of what was known of it is left."""
+        slot, _ = self._slots[session_id]
+        self.rows[slot] = new_row()
+        self._slots[session_id] = (slot, Meta())
+
+    def drop(self, session_id: str) -> None:
+        """Forget a session, where it is here; its row is overwritten."""
+        found = self._slots.pop(session_id, None)
+        if found is not None:
+            self.rows[found[0]] = 0.0
+            self._free.append(found[0])
+
     def trim(self, capacity: int) -> None:
         """Forget the least recently used sessions beyond `capacity`."""
         for session_id in self._oldest(len(self._slots) - capacity):

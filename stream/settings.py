@@ -11,11 +11,12 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from stream.redis_url import is_usable
 
 MIN_KEY_CHARS = 16
 PREFIX = "TELLWIRE_"
@@ -53,7 +54,12 @@ class KafkaSettings(Section):
     group_instance_id: str | None = Field(
         None, min_length=1, description="Static membership: a name that survives restarts."
     )
-    session_timeout_ms: int = Field(6_000, ge=1_000, le=300_000, description="Session timeout of classic groups, ms.")
+    session_timeout_ms: int = Field(
+        6_000,
+        ge=1_000,
+        le=300_000,
+        description="Session timeout, ms. With group protocol consumer the broker has its own: not above that one.",
+    )
     heartbeat_interval_ms: int = Field(500, ge=100, le=60_000, description="Heartbeat interval of classic groups, ms.")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="Transport security."
@@ -104,30 +110,37 @@ class RedisSettings(Section):
     """How to reach Redis or Valkey, and how long state lives."""
 
     url: SecretStr = Field(
-        SecretStr("redis://127.0.0.1:6379/0"), description="redis://, rediss:// or unix:// URL; may hold a password."
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="redis://, rediss://, unix:// or redis+sentinel:// URL; may hold a password.",
     )
+    sentinel_username: str | None = Field(None, description="User of the sentinels, where they want one.")
+    sentinel_password: SecretStr | None = Field(None, description="Password of the sentinels, where they want one.")
     cluster: bool = Field(False, description="The URL names a node of a Redis Cluster.")
     key_prefix: str = Field("tellwire", pattern=r"^[A-Za-z0-9._-]{1,32}$", description="First part of every key.")
     session_ttl_s: int = Field(
         86_400, ge=60, le=30 * 86_400, description="Time after which an idle session is forgotten, s."
     )
     timeout_s: float = Field(
-        2.0, gt=0, le=60, description="Longest wait for one answer, s; then the connection is dropped."
+        2.0,
+        gt=0,
+        le=60,
+        description="Longest wait for one answer, s; a server that is slow gets up to 8 times it.",
+    )
+    rewind_s: int | None = Field(
+        None,
+        ge=0,
+        le=30 * 86_400,
+        description="Input that is folded again when all state was lost, s; unset: session_ttl_s, at least 24 h.",
     )
 
     @field_validator("url")
     @classmethod
     def _usable(cls, value: SecretStr) -> SecretStr:
-        try:
-            parts = urlsplit(value.get_secret_value())
-            is_usable = parts.scheme in {"redis", "rediss", "unix"} and parts.port != 0
-            if parts.scheme != "unix":
-                number = parts.path.removeprefix("/")
-                is_usable = is_usable and bool(parts.hostname) and (not number or number.isdigit())
-        except ValueError:
-            is_usable = False
-        if not is_usable:
-            raise ValueError("must be redis://[user:password@]host[:port][/number], rediss://... or unix://path")
+        if not is_usable(value.get_secret_value()):
+            raise ValueError(
+                "must be redis://[user:password@]host[:port][/number], rediss://..., unix://path or "
+                "redis+sentinel://[user:password@]host[:port],.../service[/number]"
+            )
         return value
 
 
@@ -156,7 +169,10 @@ class PipelineSettings(Section):
     target_chunk_ms: float = Field(5.0, gt=0, le=1_000, description="Loop time that one chunk may take, ms.")
     max_chunk_bytes: int = Field(4_194_304, ge=65_536, le=268_435_456, description="Largest chunk, bytes.")
     pending_records: int = Field(
-        20_000, ge=100, le=10_000_000, description="Records of all partitions held before consumption pauses."
+        20_000,
+        ge=100,
+        le=10_000_000,
+        description="Records held over all partitions before bursts are taken slower; a partition is paused at 10000.",
     )
     pending_bytes: int = Field(
         16_777_216, ge=1_048_576, le=4_294_967_296, description="Bytes of one partition held before it is paused."
@@ -206,16 +222,52 @@ class LogSettings(Section):
 
 
 class HealthSettings(Section):
-    """When a process counts as stuck."""
+    """When a process counts as stuck, and how long it may take to stop."""
 
-    stall_s: float = Field(60.0, ge=5, le=3_600, description="Lag without progress for this long is a stall, s.")
+    stall_s: float = Field(
+        60.0,
+        ge=5,
+        le=3_600,
+        description="A blocked event loop, a poll thread that does not poll, or lag without progress for this long: "
+        "no longer ready, s. An outage of broker or store does not count.",
+    )
+    restart_s: float = Field(
+        120.0,
+        ge=10,
+        le=86_400,
+        validate_default=True,  # against a longer stall_s
+        description="The same for this long: the watchdog ends the process with a stack dump, exit status 70, s.",
+    )
+    stop_s: float = Field(
+        10.0,
+        ge=7,
+        le=600,
+        description="Longest time from SIGTERM to the end of the process, s; below the orchestrator's grace period.",
+    )
+
+    @field_validator("restart_s")
+    @classmethod
+    def _beyond_a_stall(cls, value: float, info: ValidationInfo) -> float:
+        stall_s = info.data.get("stall_s")
+        if stall_s is not None and value <= stall_s:
+            raise ValueError(f"must be above health.stall_s ({stall_s:g})")
+        return value
 
 
 class ArtefactSettings(Section):
-    """What to score with."""
+    """What to score with, and how new ones are tried before they serve."""
 
     directory: Path | None = Field(None, description="Folder of models and manifest; unset: the shipped ones.")
     policy_file: Path | None = Field(None, description="Policy file; unset: the shipped one.")
+    poll_s: float = Field(
+        5.0, ge=0.2, le=86_400, description="Time between two looks for new content of both; SIGHUP looks at once, s."
+    )
+    trial_timeout_s: float = Field(
+        60.0, ge=1, le=600, description="Longest time that the trial of new content may take, s."
+    )
+    trial_memory_mib: int = Field(
+        2_048, ge=512, le=65_536, description="Address space that the process of the trial may use, MiB."
+    )
 
 
 class Settings(BaseSettings):

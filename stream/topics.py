@@ -1,11 +1,12 @@
 """Topics on a broker against the table of topics: what is missing, what differs, and making it so."""
 
+import re
 import time
 from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
@@ -13,12 +14,15 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ConfigResource,
     NewTopic,
     ResourceType,
+    TopicMetadata,
 )
 
 from schemas.topics import TOPICS, TopicSpec
 from stream.settings import SettingsError
 
 TIMEOUT_S = 15.0
+_FIRST_SLICE_S, _LAST_SLICE_S = 1.0, 5.0
+_STATE = re.compile(r" \(after \d+ms in state \w+(, \d+ identical error\(s\) suppressed)?\)")
 _UNREACHABLE = frozenset(("_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_RESOLVE", "_SSL", "_AUTHENTICATION"))
 
 
@@ -43,11 +47,11 @@ def diff(properties: dict[str, Any], specs: Sequence[TopicSpec] = TOPICS) -> lis
     admin = _admin(properties)
     found: list[Difference] = []
     try:
-        known = admin.list_topics(timeout=TIMEOUT_S).topics
+        known = admin.topics()
         present = [spec for spec in specs if spec.name in known and known[spec.name].error is None]
         configs = _configs(admin, [spec.name for spec in present])
     except KafkaException as error:
-        raise BrokerError(_line(error, properties)) from None
+        raise BrokerError(line_of(error, properties, admin.why())) from None
     counts = {spec.name: len(known[spec.name].partitions) for spec in present}
     for spec in specs:
         if spec.name not in counts:
@@ -110,15 +114,15 @@ def apply(
                 for future in admin.incremental_alter_configs([resource], request_timeout=TIMEOUT_S).values():
                     future.result()
     except KafkaException as error:
-        raise BrokerError(_line(error, properties)) from None
+        raise BrokerError(line_of(error, properties, admin.why())) from None
     return mended
 
 
-def _await_topics(admin: AdminClient, names: Collection[str]) -> None:
+def _await_topics(admin: "_Asking", names: Collection[str]) -> None:
     """Wait until the broker shows what it created: its metadata lags behind its answer."""
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
-        known = admin.list_topics(timeout=TIMEOUT_S).topics
+        known = admin.topics()
         if all(name in known and known[name].error is None and known[name].partitions for name in names):
             return
         time.sleep(0.05)
@@ -128,15 +132,59 @@ def partition_counts(properties: dict[str, Any], names: Sequence[str]) -> dict[s
     """Return the partition count of each topic that exists. Raises BrokerError when the broker does not answer."""
     admin = _admin(properties)
     try:
-        known = admin.list_topics(timeout=TIMEOUT_S).topics
+        known = admin.topics()
     except KafkaException as error:
-        raise BrokerError(_line(error, properties)) from None
+        raise BrokerError(line_of(error, properties, admin.why())) from None
     return {name: len(known[name].partitions) for name in names if name in known and known[name].error is None}
 
 
-def _admin(properties: dict[str, Any]) -> AdminClient:
+def topic_ids(properties: dict[str, Any], names: Sequence[str]) -> dict[str, str]:
+    """Return the broker's id of each topic that exists. Raises BrokerError when the broker does not answer."""
+    # Kept until the answers are in: they end with their client.
+    admin = _admin(properties)
+    found: dict[str, str] = {}
+    for name, future in admin.describe_topics(TopicCollection(list(names)), request_timeout=TIMEOUT_S).items():
+        try:
+            found[name] = str(future.result().topic_id)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise BrokerError(line_of(error, properties, admin.why())) from None
+    return found
+
+
+class _Asking(AdminClient):
+    """An admin client that can be interrupted while it waits, and knows why it could not connect."""
+
+    def __init__(self, properties: dict[str, Any]) -> None:
+        self._said: list[KafkaError] = []
+        super().__init__(properties | {"error_cb": self._said.append})
+
+    def topics(self) -> dict[str, TopicMetadata]:
+        """Return all topics. Raises KafkaException when no broker answers in time, or none takes the credentials."""
+        deadline = time.monotonic() + TIMEOUT_S
+        # In slices: Python answers no signal in a call of the library. Growing ones, for a broker that is slow.
+        slice_s = _FIRST_SLICE_S
+        while True:
+            try:
+                return self.list_topics(timeout=max(0.1, min(slice_s, deadline - time.monotonic()))).topics
+            except KafkaException:
+                if time.monotonic() > deadline or self._reason("_AUTHENTICATION", "_SSL"):
+                    raise
+            slice_s = min(2 * slice_s, _LAST_SLICE_S)
+
+    def why(self) -> str | None:
+        """Return what the library said of its connections, the most telling kind first; None where nothing."""
+        return self._reason("_AUTHENTICATION") or self._reason("_SSL") or self._reason("_RESOLVE", "_TRANSPORT")
+
+    def _reason(self, *kinds: str) -> str | None:
+        self.poll(0)
+        found = [error.str() for error in self._said if error.name() in kinds]
+        return _STATE.sub("", found[-1]) if found else None
+
+
+def _admin(properties: dict[str, Any]) -> _Asking:
     try:
-        return AdminClient(properties)
+        return _Asking(properties)
     except KafkaException as error:
         refused = " ".join(error.args[0].str().split())
         raise SettingsError(f"kafka.properties (TELLWIRE_KAFKA__PROPERTIES): {refused}") from None
@@ -165,9 +213,15 @@ def _configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, st
     }
 
 
-def _line(error: KafkaException, properties: dict[str, Any]) -> str:
+def line_of(error: KafkaException, properties: dict[str, Any], why: str | None = None) -> str:
+    """Return one line for a person: which broker, what it says, and what to look at where it can't be reached.
+
+    `why` is what the library said of its connections: it tells more than a call that ran out of time.
+    """
     detail = error.args[0]
-    line = f"broker {properties.get('bootstrap.servers', '?')}: {detail.str() if hasattr(detail, 'str') else detail}"
-    if isinstance(detail, KafkaError) and detail.name() in _UNREACHABLE:
+    is_away = isinstance(detail, KafkaError) and detail.name() in _UNREACHABLE
+    said = why if is_away and why else detail.str() if hasattr(detail, "str") else detail
+    line = f"broker {properties.get('bootstrap.servers', '?')}: {said}"
+    if is_away:
         return f"{line}; is it running and reachable from here, with this kafka.security_protocol and credentials?"
     return line

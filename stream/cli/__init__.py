@@ -11,7 +11,21 @@ from typing import Annotated, NoReturn
 import typer
 
 from stream import __version__
-from stream.cli import config, demo, evaluate, features, learner, score, topics, train, warm_up, worker
+from stream.cli import (
+    artefacts,
+    config,
+    demo,
+    dlq,
+    erase,
+    evaluate,
+    features,
+    learner,
+    score,
+    topics,
+    train,
+    warm_up,
+    worker,
+)
 from stream.cli.failures import exit_code_and_line
 
 app = typer.Typer(
@@ -43,10 +57,13 @@ app.command("demo")(demo.demo)
 app.command("worker")(worker.worker)
 app.command("learner")(learner.learner)
 app.command("score")(score.score)
+app.command("erase")(erase.erase)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("warm-up")(warm_up.warm_up)
 app.add_typer(topics.app, name="topics")
+app.add_typer(dlq.app, name="dlq")
+app.add_typer(artefacts.app, name="artefacts")
 app.add_typer(config.app, name="config")
 app.add_typer(features.app, name="features")
 

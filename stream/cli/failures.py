@@ -3,19 +3,7 @@
 Anything else is a defect and shows its trace.
 """
 
-from typing import Final
-
-FAILED: Final = 1
-USAGE: Final = 2
-INTERRUPTED: Final = 130
-
-EXIT_CODES: Final = {
-    0: "Done.",
-    FAILED: "Failed, or a check found something: `topics diff` and `train --check` answer so.",
-    USAGE: "Wrong usage, settings or policy file; nothing was begun.",
-    INTERRUPTED: "Interrupted (Ctrl-C).",
-}
-"""What every command's exit code means."""
+from stream.exit_status import FAILED, USAGE
 
 
 class CommandError(Exception):

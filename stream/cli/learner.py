@@ -5,10 +5,15 @@ from stream.cli.config import ConfigFile
 
 def learner(config: ConfigFile = None) -> None:
     """Learn the flows' usual sessions from risk.features; publish snapshots that workers serve. Run one only."""
-    from stream import settings
-    from stream.app import configure_process
-    from stream.learner import Learner
+    from stream import logs, settings
+    from stream.stopping import Stop
 
     loaded = settings.load(config)
-    configure_process(loaded)
-    Learner(loaded).run()
+    logs.configure(loaded.log)
+    stop = Stop(loaded.health.stop_s)
+    stop.install()
+    # After the handlers: from here on it takes seconds, and compiles kernels at a first start.
+    from stream.learner import Learner
+
+    Learner(loaded, stop).run()
+    stop.leave(0)

@@ -9,8 +9,10 @@ def warm_up() -> None:
 
     from features.session import warm_up as warm_up_features
     from models.engine import Engine
+    from stream.kernel_cache import tolerate_full_disk
 
     began = time.monotonic()
+    tolerate_full_disk()
     warm_up_features()
     Engine.load()
     typer.echo(f"kernels are compiled and models load ({time.monotonic() - began:.0f} s)", err=True)

@@ -12,11 +12,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 STOP_S = 12.0
-"""Longest time that a child may take to stop before it is killed, s."""
+"""Longest time that children may take to stop before they are killed, s; worker and learner end within 10."""
 TAIL_LINES = 12
 
 
@@ -96,11 +97,12 @@ class Child:
 
 
 def stop_all(children: Sequence[Child], wait_s: float = STOP_S) -> None:
-    """Ask all children to stop, at once, then wait for each."""
+    """Ask all children to stop, at once, then wait for them, `wait_s` for all together."""
+    until = time.monotonic() + wait_s
     for each in children:
         each.ask_to_stop()
     for each in children:
-        each.wait(wait_s)
+        each.wait(max(0.0, until - time.monotonic()))
 
 
 def python(*arguments: str) -> list[str]:

@@ -35,6 +35,8 @@ TRAFFIC_S: Final = 60.0
 WHOLE_S: Final = 112.0
 """Longest demo with default length, from start to summary, s: a two minutes' promise with room to end."""
 DRAIN_S: Final = 10.0
+TRAFFIC_STOP_S: Final = 4.0
+"""Longest time that the traffic may take to stop, s; it holds nothing."""
 SHORTEST_S: Final = 20.0
 """Shortest traffic, s, where the start took long, as the first one on a slow machine may."""
 REDRAW_S: Final = 0.25
@@ -95,8 +97,10 @@ class Demo:
             failed = True
             raise
         finally:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.signal(signal.SIGTERM, terminate_before)
+            # Once asked to end, it stays deaf to the end: what comes after is quick.
+            if signal.getsignal(signal.SIGTERM) is _terminated:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                signal.signal(signal.SIGTERM, terminate_before)
             if not failed or not any(logs.iterdir()):
                 shutil.rmtree(logs, ignore_errors=True)
         if self.tally.traffic.sent or not self._interrupted:
@@ -152,7 +156,7 @@ class Demo:
         running.callback(self.probe.stop)
         self.seconds = self._length()
         traffic = parts.traffic(self.choice, self.found, self.seconds, logs)
-        running.callback(stop_all, [traffic])
+        running.callback(stop_all, [traffic], TRAFFIC_STOP_S)
         threading.Thread(target=self._listen, args=(traffic,), daemon=True).start()
         self.traffic_begin = time.monotonic()
         self.phase = "running"
@@ -320,4 +324,7 @@ def _starting(name: str, waited_s: float) -> str:
 
 
 def _terminated(*_: object) -> None:
+    # Once is enough: a second one would only leave processes behind.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     raise SystemExit(143)

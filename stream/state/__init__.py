@@ -1,6 +1,7 @@
 """Where session state, watermarks and entity counters live: the protocol, and stores in memory and in Redis."""
 
 from stream.state.base import (
+    MAX_CRASH_NOTE_BYTES,
     CounterRead,
     Counters,
     Loaded,
@@ -20,6 +21,7 @@ from stream.state.redis import RedisStore
 from stream.state.stats import StoreStats
 
 __all__ = [
+    "MAX_CRASH_NOTE_BYTES",
     "ConnectionOptions",
     "CounterRead",
     "Counters",

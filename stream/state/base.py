@@ -1,15 +1,16 @@
 """What a state store is: the protocol, its values and the promises that every store keeps.
 
-A store holds three things. Session state: one opaque value per session, owned by the partition that the session's
+A store holds four things. Session state: one opaque value per session, owned by the partition that the session's
 records are in. One watermark a partition: the last offset whose state is written. Entity counters: which members
-(sessions, accounts, ...) were seen with an account, device or IP, in windows of the broker's append time.
+(sessions, accounts, ...) were seen with an account, device or IP, in windows of the broker's append time. One crash
+note a partition, opaque and small: what its owner was about to do, for the next owner if this one dies.
 
 Promises, the same for `MemoryStore` and `RedisStore`:
 
 - `commit` writes all session values of a chunk and the watermark in one indivisible step, and only if the stored
   watermark equals the expected one. Refused means: nothing of the sessions and of the watermark was changed.
-- Links are written not later than the sessions. They are facts about the log and idempotent, so writing them twice,
-  or writing them and then failing to write the sessions, changes no count.
+- Links are written not later than the sessions, except those that `commit` gives back. They are facts about the log
+  and idempotent, so writing them twice, or writing them and then failing to write the sessions, changes no count.
 - Nothing retries. `StoreUnavailable` and `StoreFull` leave it to the caller to wait, with a bounded backoff, and to
   repeat the *same* call. Repeating a commit whose answer was lost is safe: if the first one had arrived, the second
   one changes nothing and succeeds.
@@ -18,7 +19,7 @@ Promises, the same for `MemoryStore` and `RedisStore`:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -54,6 +55,15 @@ class WatermarkConflict(StoreError):  # noqa: N818
         self.expected = expected
         self.found = found
         super().__init__(f"{topic}[{partition}]: the stored watermark is {found}, expected {expected}")
+
+    @property
+    def kind(self) -> Literal["lost", "other_topic", "rolled_back", "newer"]:
+        """Return what was found instead: nothing, another topic's, an older one, or a newer one: another owner's."""
+        if self.found is None:
+            return "lost"
+        if self.expected is None or self.found.offset > self.expected.offset:
+            return "newer"
+        return "rolled_back" if self.found.topic_id == self.expected.topic_id else "other_topic"
 
 
 class Watermark(NamedTuple):
@@ -138,24 +148,62 @@ class StateStore(Protocol):
         partition: int,
         expected: Watermark | None,
         new: Watermark,
-        blobs: Mapping[str, bytes],
+        blobs: Mapping[str, bytes | None],
         links: Sequence[Link],
         ttl_ms: int,
-    ) -> None:
+    ) -> Sequence[Link]:
         """Write links, then all session values (kept for `ttl_ms`, 1 or more) and the watermark in one step.
 
-        Raises `WatermarkConflict` unless the stored watermark equals `expected` (None: there is none). `new` may not be
-        below `expected` within a topic id.
+        None in place of a value removes the session, whether it is there or not; an empty value is refused. Raises
+        `WatermarkConflict` unless the stored watermark equals `expected` (None: there is none). `new` may not be below
+        `expected` within a topic id.
+
+        Returns the links that could not be written although the sessions were (a part of a cluster is down): give them
+        to a later commit. Until then their counters lack them.
+        """
+
+    async def crash_notes(self, topic: str, partitions: Sequence[int]) -> dict[int, bytes | None]:
+        """Return the crash note of each partition, None where there is none (or it was lost, or its time is over)."""
+
+    async def replace_crash_note(
+        self, topic: str, partition: int, expected: bytes | None, new: bytes | None, ttl_ms: int
+    ) -> bytes | None:
+        """Replace a partition's crash note if the stored one equals `expected`; return the one that is stored then.
+
+        None stands for no note, as `expected` and as `new`. It worked if the answer equals `new`; otherwise nothing was
+        changed, and the answer is somebody else's note. Kept for `ttl_ms`, 1 or more. Raises `ValueError` for an empty
+        note and for one above `MAX_CRASH_NOTE_BYTES`.
+        """
+
+    async def check(self) -> None:
+        """Look again whether the servers keep what they are given; call it every few seconds.
+
+        Raises `StoreMisconfigured` when they don't any more, and from then on so does everything else, until a later
+        check finds it put right. Raises `StoreUnavailable`, which changes nothing.
         """
 
     async def ping(self) -> float:
         """Return the time of one round trip to every server that holds state, in seconds (the slowest of them)."""
 
 
-def check_commit(expected: Watermark | None, new: Watermark, ttl_ms: int) -> None:
+MAX_CRASH_NOTE_BYTES: Final = 1_024
+"""Largest crash note."""
+
+
+def check_crash_note(new: bytes | None, ttl_ms: int) -> None:
+    """Raise `ValueError` for a crash note that no store may accept."""
+    if ttl_ms < 1:
+        raise ValueError("ttl_ms must be 1 or more")
+    if new is not None and not 0 < len(new) <= MAX_CRASH_NOTE_BYTES:
+        raise ValueError(f"a crash note has 1 to {MAX_CRASH_NOTE_BYTES} bytes")
+
+
+def check_commit(expected: Watermark | None, new: Watermark, blobs: Mapping[str, bytes | None], ttl_ms: int) -> None:
     """Raise `ValueError` for a commit that no store may accept."""
     if ttl_ms < 1:
         raise ValueError("ttl_ms must be 1 or more")
+    if b"" in blobs.values():
+        raise ValueError("a session's value may not be empty; None removes it")
     if not new.topic_id or "|" in new.topic_id or new.offset < 0:
         raise ValueError("a watermark needs a topic id without '|' and an offset of 0 or more")
     if expected is not None and expected.topic_id == new.topic_id and new.offset < expected.offset:

@@ -1,4 +1,4 @@
-"""How commands get to Redis: pipelined exchanges with a standalone server or a cluster, bounded in time.
+"""How commands get to one Redis server: pipelined exchanges, bounded in time, on connections that are dropped in doubt.
 
 An exchange that fails, times out or is cancelled drops its connection, always: a connection with an unread answer
 would hand the next caller somebody else's data (CVE-2023-28858). So there is no other way to a connection than here.
@@ -7,24 +7,25 @@ would hand the next caller somebody else's data (CVE-2023-28858). So there is no
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 from redis import exceptions
-from redis.asyncio import RedisCluster
 from redis.asyncio.connection import Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from stream.redis_url import SentinelUrl, parse_sentinel_url
 from stream.state.base import StoreError, StoreFull, StoreMisconfigured, StoreUnavailable
 from stream.state.stats import StoreStats
+from stream.state.time_limit import TimeLimit
 
 Command: TypeAlias = tuple[Any, ...]
 """A command and its arguments: str, bytes or int. All its keys share one hash tag."""
 Answer: TypeAlias = Any
 """What a server answered: bytes, int, None, a list of them, or an exception for an error answer."""
-T = TypeVar("T")
 
 _REFUSALS: Final = (
     exceptions.AuthenticationError,
@@ -35,11 +36,8 @@ _OUTAGES: Final = (
     exceptions.TimeoutError,
     exceptions.ReadOnlyError,
     exceptions.ClusterDownError,
-    exceptions.ClusterError,
-    exceptions.RedisClusterException,
     exceptions.MasterDownError,
     exceptions.TryAgainError,
-    exceptions.SlotNotCoveredError,
     TimeoutError,
     OSError,
     EOFError,
@@ -54,6 +52,8 @@ _OUTAGE_WORDS: Final = (
     "UNBLOCKED",
     "READONLY",
 )
+_REPEATED_ADDRESS: Final = re.compile(r"^Error -?\d* ?connecting to \S+ ")
+"""How redis-py begins; the message names the server already."""
 
 
 class NotPermitted(StoreMisconfigured):
@@ -64,8 +64,9 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to reach Redis or Valkey.
 
     `url` is redis://, rediss:// (TLS) or unix://, and may hold a user and a password; with `cluster` it names any node
-    of a Redis Cluster. `timeout_s` bounds each exchange, connecting included. The `tls_*` files are PEM paths for
-    rediss://: the authority to trust, and the client's certificate and key.
+    of a Redis Cluster; redis+sentinel:// and rediss+sentinel:// name sentinels and the service that they watch.
+    `timeout_s` bounds each exchange, connecting included; a server that is slow gets up to eight times as long. The
+    `tls_*` files are PEM paths for TLS: the authority to trust, and the client's certificate and key.
     """
 
     url: str
@@ -74,6 +75,8 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: int = 64
     username: str | None = None
     password: str | None = None
+    sentinel_username: str | None = None
+    sentinel_password: str | None = None
     tls_ca_file: str | None = None
     tls_certificate_file: str | None = None
     tls_key_file: str | None = None
@@ -82,10 +85,18 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
         """Return the options without the URL, which may hold a password."""
         return f"ConnectionOptions(cluster={self.cluster}, timeout_s={self.timeout_s})"
 
+    def sentinels(self) -> SentinelUrl | None:
+        """Return what a sentinel URL says; None for any other. Raises `StoreMisconfigured`."""
+        try:
+            return parse_sentinel_url(self.url)
+        except ValueError as error:
+            raise StoreMisconfigured(str(error)) from None
+
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of a redis-py connection. Raises `StoreMisconfigured` for an unreadable URL."""
+        sentinels = self.sentinels()
         try:
-            found: dict[str, Any] = dict(parse_url(self.url))
+            found: dict[str, Any] = dict(parse_url(self.url if sentinels is None else sentinels.server_url))
         except ValueError:  # its text may quote a part of the password
             raise StoreMisconfigured(
                 "the Redis URL is not valid: redis://, rediss:// or unix://, special characters percent-encoded"
@@ -100,185 +111,191 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
         return found | {name: value for name, value in wanted.items() if value is not None}
 
 
-def translate(error: BaseException) -> StoreError | None:  # noqa: PLR0911 - one line per kind of trouble
-    """Return the store's error for one of redis-py's, of asyncio's or of the system's; None for anything else."""
-    text = str(error)
+def translate(  # noqa: PLR0911 - one line per kind of trouble
+    error: BaseException, where: str = ""
+) -> StoreError | None:
+    """Return the store's error for one of redis-py's, of asyncio's or of the system's; None for anything else.
+
+    `where` names the server, host:port.
+    """
+    text = _REPEATED_ADDRESS.sub("", str(error)).strip()
+    redis = f"Redis at {where}" if where else "Redis"
     if isinstance(error, StoreError):
         return error
     if isinstance(error, exceptions.OutOfMemoryError) or "OOM command not allowed" in text:
-        return StoreFull("Redis has reached maxmemory and refuses writes; make room or raise the limit")
+        return StoreFull(f"{redis} has reached maxmemory and refuses writes; make room or raise the limit")
     if isinstance(error, exceptions.NoPermissionError) or text.startswith("NOPERM"):
-        return NotPermitted(f"Redis does not permit this user a command or key: {text}")
+        return NotPermitted(f"{redis} does not permit this user a command or key: {text}")
     if isinstance(error, _REFUSALS) or text.startswith(("NOAUTH", "WRONGPASS")):
-        return StoreMisconfigured(f"Redis refuses the user or password: {text}")
+        return StoreMisconfigured(f"{redis} refuses the user or password: {text}")
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return StoreMisconfigured(f"the certificate of Redis is not trusted: {text}")
+        return StoreMisconfigured(f"the certificate of {redis} is not trusted: {text}")
     if "Cluster mode is not enabled" in text or "cluster support disabled" in text:
-        return StoreMisconfigured("this Redis is not a cluster: turn the cluster option off")
+        return StoreMisconfigured(f"{redis} is not a cluster: turn the cluster option off")
     if isinstance(error, exceptions.MovedError | exceptions.AskError) or text.startswith(("MOVED ", "CROSSSLOT")):
-        return StoreMisconfigured("this Redis is a node of a cluster: turn the cluster option on")
+        return StoreMisconfigured(f"{redis} is a node of a cluster: turn the cluster option on")
     if isinstance(error, _OUTAGES) or text.startswith(_OUTAGE_WORDS):
-        return StoreUnavailable(f"Redis does not answer: {text or 'time limit reached'}")
+        return StoreUnavailable(f"{redis} does not answer: {text or 'time limit reached'}")
     if isinstance(error, exceptions.RedisError):
-        return StoreMisconfigured(f"Redis answers with an error: {text}")
+        return StoreMisconfigured(f"{redis} answers with an error: {text}")
     return None
 
 
 class Link(Protocol):
     """A way to the server, or to all servers of a cluster."""
 
-    async def exchange(self, commands: Sequence[Command]) -> list[Answer]:
+    async def exchange(self, commands: Sequence[Command], at: Sequence[bytes] | None = None) -> list[Answer]:
         """Send all commands at once and return one answer for each; an error answer is an exception in the list.
 
-        Raises `StoreUnavailable` or `StoreMisconfigured` when there is no exchange at all.
+        `at` gives a key for each command, where that is not its own first one. Error answers are the store's errors,
+        except those that a link's user handles (a forgotten script). Raises `StoreUnavailable` or `StoreMisconfigured`
+        when there is no exchange at all.
         """
 
-    async def each(self, command: Command) -> list[Answer]:
-        """Return the answers of all servers that hold state (error answers are raised)."""
+    async def each(self, command: Command) -> list[tuple[str, Answer]]:
+        """Return (address, answer) of all servers that hold state; error answers are raised."""
 
     async def close(self) -> None:
         """Close all connections."""
 
 
-class StandaloneLink:
-    """Connections to one server, kept in a small stack and used one exchange at a time."""
+Greeting = Callable[[str, Answer], None]
+"""Called with a server's address and its INFO after connecting; raises a `StoreError` to refuse the server."""
+Locator = Callable[[float], Awaitable[tuple[str, int]]]
+"""Returns host and port of the server to use, within a time limit in seconds. Raises `StoreError`."""
 
-    def __init__(self, options: ConnectionOptions, stats: StoreStats) -> None:
+
+class StandaloneLink:
+    """Connections to one server, kept in a small stack and used one exchange at a time.
+
+    `greet` checks each new connection's server; `locate` says, for each new connection, where the server is now.
+    """
+
+    def __init__(
+        self,
+        options: ConnectionOptions,
+        stats: StoreStats,
+        *,
+        address: tuple[str, int] | None = None,
+        greet: Greeting | None = None,
+        locate: Locator | None = None,
+    ) -> None:
         arguments = options.arguments()
+        if address is not None:
+            arguments |= {"host": address[0], "port": address[1]}
         self._make: Callable[..., Connection] = arguments.pop("connection_class", Connection)
         self._arguments = arguments | {
             "protocol": 2,
-            "socket_timeout": None,  # `asyncio.timeout` below bounds the whole exchange; one limit is enough
-            "socket_connect_timeout": options.timeout_s,
+            # `asyncio.timeout` below bounds the whole exchange, connecting included; one limit is enough.
+            "socket_timeout": None,
+            "socket_connect_timeout": None,
             "retry": Retry(NoBackoff(), 0),
             "driver_info": None,
         }
-        self._timeout_s = options.timeout_s
+        self.where = arguments.get("path") or f"{arguments.get('host', 'localhost')}:{arguments.get('port', 6379)}"
+        """Address of the server: host:port, or the path of its socket."""
+        self.limit = TimeLimit(options.timeout_s)
         self._free: list[Connection] = []
         self._slots = asyncio.Semaphore(options.max_connections)
         self._stats = stats
+        self._greet = greet
+        self._locate = locate
         self._closed = False
 
-    async def exchange(self, commands: Sequence[Command]) -> list[Answer]:
-        """See `Link`."""
+    async def exchange(self, commands: Sequence[Command], at: Sequence[bytes] | None = None) -> list[Answer]:
+        """See `Link`; one server has all keys."""
+        del at
         connection: Connection | None = None
+        loop = asyncio.get_running_loop()
+        limit_s, started = self.limit.seconds, loop.time()
         try:
-            async with asyncio.timeout(self._timeout_s), self._slots:
-                if self._free:
-                    connection = self._free.pop()
-                else:
-                    connection = self._make(**self._arguments)
-                    await connection.connect()  # type: ignore[no-untyped-call]
-                    self._stats.connections_total += 1
-                packed = connection.pack_commands(commands)
-                self._stats.round_trips_total += 1
-                self._stats.sent_bytes_total += sum(map(len, packed))
-                await connection.send_packed_command(packed, check_health=False)
-                answers: list[Answer] = []
-                for _ in commands:
-                    try:
-                        answers.append(await connection.read_response(disconnect_on_error=False))
-                    except exceptions.ConnectionError:
-                        raise
-                    except exceptions.ResponseError as error:
-                        answers.append(error)  # the whole answer was read: the connection is in step
+            async with asyncio.timeout(limit_s), self._slots:
+                connection = self._free.pop() if self._free else await self._connect(limit_s)
+                answers = await self._talk(connection, commands)
                 if self._closed:
                     await connection.disconnect(nowait=True)
                 else:
                     self._free.append(connection)
-                return answers
         except BaseException as error:
             if connection is not None:
                 await connection.disconnect(nowait=True)
-            known = translate(error)
+            known = translate(error, self.where)
             if known is None:
                 raise
+            if isinstance(error, TimeoutError):
+                self.limit.missed(limit_s)
             # The others were opened to the same server: they are likely to be dead, and cheap to open again.
-            await self._drop_free()
+            await self.drop_free()
             raise known from error
+        self.limit.answered(loop.time() - started)
+        for i, answer in enumerate(answers):
+            if isinstance(answer, Exception):
+                answers[i] = await self._error_answer(answer)
+        return answers
 
-    async def each(self, command: Command) -> list[Answer]:
+    async def each(self, command: Command) -> list[tuple[str, Answer]]:
         """See `Link`."""
-        return [_raised(answer) for answer in await self.exchange([command])]
+        return [(self.where, raised(answer)) for answer in await self.exchange([command])]
 
     async def close(self) -> None:
         """See `Link`."""
         self._closed = True
-        await self._drop_free()
+        await self.drop_free()
 
-    async def _drop_free(self) -> None:
+    async def drop_free(self) -> None:
+        """Close the connections that nobody uses."""
         free, self._free = self._free, []
         for connection in free:
             await connection.disconnect(nowait=True)
 
-
-class ClusterLink:
-    """redis-py's cluster client: it knows the slots and follows redirections."""
-
-    def __init__(self, options: ConnectionOptions, stats: StoreStats) -> None:
-        arguments = options.arguments()
-        arguments.pop("connection_class", None)
-        if arguments.pop("db", 0) != 0 or "path" in arguments:
-            raise StoreMisconfigured("a Redis Cluster has database 0 only and is reached over TCP")
-        arguments.setdefault("host", "localhost")
-        self._client = RedisCluster(
-            **arguments,
-            ssl=options.url.startswith("rediss://"),
-            protocol=2,
-            socket_timeout=options.timeout_s,
-            socket_connect_timeout=options.timeout_s,
-            max_connections=options.max_connections,
-            require_full_coverage=False,
-            retry=Retry(NoBackoff(), 1),  # after a change of the topology; waiting is the caller's
-        )
-        self._timeout_s = options.timeout_s
-        self._stats = stats
-
-    async def exchange(self, commands: Sequence[Command]) -> list[Answer]:
-        """See `Link`; commands go to their nodes at the same time."""
-
-        async def run() -> list[Answer]:
-            self._stats.round_trips_total += 1
-            self._stats.sent_bytes_total += sum(
-                len(part) if isinstance(part, bytes) else 8 for c in commands for part in c
-            )
-            pipeline = self._client.pipeline()
-            for command in commands:
-                _ = pipeline.execute_command(*command)  # only queued
-            return await pipeline.execute(raise_on_error=False)
-
-        return await self._bounded(run)
-
-    async def each(self, command: Command) -> list[Answer]:
-        """See `Link`."""
-
-        async def run() -> list[Answer]:
-            _ = await self._client.initialize()
-            nodes = self._client.get_primaries()
-            return list(
-                await asyncio.gather(*(self._client.execute_command(*command, target_nodes=node) for node in nodes))
-            )
-
-        return await self._bounded(run)
-
-    async def close(self) -> None:
-        """See `Link`."""
-        await self._client.aclose()
-
-    async def _bounded(self, run: Callable[[], Awaitable[list[Answer]]]) -> list[Answer]:
-        # redis-py drops a cluster connection whose exchange is interrupted. Twice the limit: a redirection is a second
-        # exchange.
-        try:
-            async with asyncio.timeout(2 * self._timeout_s):
-                return await run()
-        except BaseException as error:
-            known = translate(error)
-            if known is None:
+    async def _talk(self, connection: Connection, commands: Sequence[Command]) -> list[Answer]:
+        packed = connection.pack_commands(commands)
+        self._stats.round_trips_total += 1
+        self._stats.sent_bytes_total += sum(map(len, packed))
+        await connection.send_packed_command(packed, check_health=False)
+        answers: list[Answer] = []
+        for _ in commands:
+            try:
+                answers.append(await connection.read_response(disconnect_on_error=False))
+            except exceptions.ConnectionError:
                 raise
-            raise known from error
+            except exceptions.ResponseError as error:
+                answers.append(error)  # the whole answer was read: the connection is in step
+        return answers
+
+    async def _connect(self, limit_s: float) -> Connection:
+        arguments = self._arguments
+        if self._locate is not None:
+            host, port = await self._locate(limit_s)
+            arguments = arguments | {"host": host, "port": port}
+            self.where = f"{host}:{port}"
+        connection = self._make(**arguments)
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+            self._stats.connections_total += 1
+            if self._greet is not None:
+                await connection.send_packed_command(connection.pack_commands([("INFO",)]), check_health=False)
+                try:
+                    info = await connection.read_response(disconnect_on_error=False)
+                except exceptions.NoPermissionError:
+                    return connection
+                self._greet(self.where, info)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return connection
+
+    async def _error_answer(self, error: Exception) -> Exception:
+        if isinstance(error, exceptions.ReadOnlyError):
+            # It became a replica: where the master is now is for new connections to find out.
+            await self.drop_free()
+        if isinstance(error, exceptions.NoScriptError | exceptions.AskError):  # MOVED is a kind of ASK in redis-py
+            return error
+        return translate(error, self.where) or error
 
 
-def _raised(answer: T) -> T:
+def raised(answer: Answer) -> Answer:
+    """Return an answer; raise what an error answer means."""
     if isinstance(answer, BaseException):
         raise translate(answer) or answer
     return answer

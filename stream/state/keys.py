@@ -18,6 +18,13 @@ from stream.state.counters import COUNTERS_VERSION, ENTITY_SHARDS
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _ENTITY_LETTERS: Final = {entity: entity[:1].encode() for entity in ENTITIES}
 
+WATERMARK_TTL_MS: Final = 90 * 86_400_000
+"""How long a watermark is kept after it was last written or read, ms: well above the retention of the input.
+
+What nobody owns and nobody uses any more (another prefix, another state version) is gone after it. Owners read theirs
+now and then, so that an idle partition keeps its own.
+"""
+
 
 class KeyDescription(NamedTuple):
     """One kind of key, for the documentation."""
@@ -73,6 +80,10 @@ class Keys:
         """Return the key of a partition's watermark."""
         return self._tag(topic, partition) + b"w"
 
+    def crash_note(self, topic: str, partition: int) -> bytes:
+        """Return the key of a partition's crash note."""
+        return self._tag(topic, partition) + b"c"
+
     def sessions(self, topic: str, partition: int, session_ids: list[str]) -> list[bytes]:
         """Return the keys of sessions; an id may hold any character, it comes after the hash tag."""
         start = self._tag(topic, partition) + b"s:"
@@ -84,7 +95,18 @@ def describe_keys(prefix: str, state_version: str) -> tuple[KeyDescription, ...]
     partition = f"{{{prefix}:v{state_version}:TOPIC:pPARTITION}}"
     entity = f"{{{prefix}:c{COUNTERS_VERSION}:eSHARD}}:ENTITY:HASH"
     return (
-        KeyDescription(f"{partition}:w", "string", "the partition's watermark: TOPIC_ID:OFFSET|WRITER", "for good"),
+        KeyDescription(
+            f"{partition}:w",
+            "string",
+            "the partition's watermark: TOPIC_ID:OFFSET|WRITER",
+            "90 days after it was last written, or looked at by the partition's owner",
+        ),
+        KeyDescription(
+            f"{partition}:c",
+            "string",
+            "the partition's crash note: where its owner began, and which record it works on while one by one",
+            "a day; removed when the partition is given up in order",
+        ),
         KeyDescription(
             f"{partition}:s:SESSION_ID", "string", "one session's packed state", "the session TTL after each write"
         ),

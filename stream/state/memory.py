@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from features.velocity import BUCKET_MS, WHATS, Count, Entity, Link, What
-from stream.state.base import CounterRead, Counters, Loaded, Watermark, WatermarkConflict, check_commit
+from stream.state.base import (
+    CounterRead,
+    Counters,
+    Loaded,
+    Watermark,
+    WatermarkConflict,
+    check_commit,
+    check_crash_note,
+)
 from stream.state.counters import (
     CAP,
     ENTITY_TTL_MS,
@@ -37,6 +45,7 @@ class MemoryStore:
         self._cap = cap
         self._watermarks: dict[tuple[str, int], Watermark] = {}
         self._blobs: _Expiring[tuple[str, int, str], bytes] = _Expiring()
+        self._notes: _Expiring[tuple[str, int], bytes] = _Expiring()
         self._entities: _Expiring[tuple[Entity, str], dict[What, _Members]] = _Expiring()
 
     async def open(self) -> None:
@@ -45,6 +54,9 @@ class MemoryStore:
     async def close(self) -> None:
         """Do nothing."""
 
+    async def check(self) -> None:
+        """Do nothing: there is no server."""
+
     async def ping(self) -> float:
         """Return 0: there is no way to go."""
         return 0.0
@@ -52,6 +64,26 @@ class MemoryStore:
     async def watermarks(self, topic: str, partitions: Sequence[int]) -> dict[int, Watermark | None]:
         """Return the watermarks. See `StateStore`."""
         return {partition: self._watermarks.get((topic, partition)) for partition in partitions}
+
+    async def crash_notes(self, topic: str, partitions: Sequence[int]) -> dict[int, bytes | None]:
+        """Return the crash notes. See `StateStore`."""
+        now = self._clock()
+        return {partition: self._notes.get((topic, partition), now) for partition in partitions}
+
+    async def replace_crash_note(
+        self, topic: str, partition: int, expected: bytes | None, new: bytes | None, ttl_ms: int
+    ) -> bytes | None:
+        """Replace a crash note. See `StateStore`."""
+        check_crash_note(new, ttl_ms)
+        now = self._clock()
+        found = self._notes.get((topic, partition), now)
+        if found != expected:
+            return found
+        if new is None:
+            self._notes.remove((topic, partition))
+        else:
+            self._notes.put((topic, partition), new, now + ttl_ms / 1000)
+        return new
 
     async def load(
         self, topic: str, partition: int, session_ids: Sequence[str], reads: Sequence[CounterRead]
@@ -72,12 +104,12 @@ class MemoryStore:
         partition: int,
         expected: Watermark | None,
         new: Watermark,
-        blobs: Mapping[str, bytes],
+        blobs: Mapping[str, bytes | None],
         links: Sequence[Link],
         ttl_ms: int,
-    ) -> None:
-        """Write links, session values and watermark. See `StateStore`."""
-        check_commit(expected, new, ttl_ms)
+    ) -> Sequence[Link]:
+        """Write links, session values and watermark; nothing is ever left. See `StateStore`."""
+        check_commit(expected, new, blobs, ttl_ms)
         started, now = time.perf_counter(), self._clock()
         numbered = [(link, what_number(link.entity, link.what), bucket_of(link.bucket_ms)) for link in links]
         found = self._watermarks.get((topic, partition))
@@ -89,11 +121,15 @@ class MemoryStore:
         for link, _, bucket in numbered:
             self._remember(link, bucket, now)
         for session_id, blob in blobs.items():
-            self._blobs.put((topic, partition, session_id), blob, now + ttl_ms / 1000)
+            if blob is None:
+                self._blobs.remove((topic, partition, session_id))
+            else:
+                self._blobs.put((topic, partition, session_id), blob, now + ttl_ms / 1000)
         self._watermarks[topic, partition] = new
         self.stats.sessions_written_total += len(blobs)
         self.stats.links_written_total += len(links)
         self._took("commit", started)
+        return ()
 
     def _remember(self, link: Link, bucket: int, now: float) -> None:
         key = (link.entity, link.ref)
@@ -180,6 +216,9 @@ class _Expiring(Generic[K, V]):
     def put(self, key: K, value: V, until: float) -> None:
         self._values.pop(key, None)  # so that the oldest write stands first
         self._values[key] = (value, until)
+
+    def remove(self, key: K) -> None:
+        self._values.pop(key, None)
 
     def expire(self, now: float) -> None:
         gone = []

@@ -7,7 +7,6 @@ entities, and a commit is two exchanges: links first, then sessions with the wat
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,12 +27,15 @@ from stream.state.base import (
     Watermark,
     WatermarkConflict,
     check_commit,
+    check_crash_note,
 )
-from stream.state.connections import Answer, ClusterLink, Command, ConnectionOptions, StandaloneLink, translate
+from stream.state.cluster import ClusterLink
+from stream.state.connections import Answer, Command, ConnectionOptions, StandaloneLink, raised
 from stream.state.counters import CAP, ENTITY_TTL_MS, RETAINED_BUCKETS, WINDOW_BUCKETS, bucket_of
-from stream.state.keys import Keys, pack_expected, unpack_watermark
+from stream.state.keys import WATERMARK_TTL_MS, Keys, pack_expected, unpack_watermark
 from stream.state.packing import count_reply, pack_link, pack_read
-from stream.state.server_checks import check_server
+from stream.state.sentinel import SentinelLocator
+from stream.state.server_checks import check_connection, check_server
 from stream.state.stats import Observer, Operation, StoreStats
 
 V = TypeVar("V")
@@ -78,15 +80,17 @@ class RedisStore:
         self._link_options = (cap, spill, stride, RETAINED_BUCKETS, ENTITY_TTL_MS)
         self._writer = secrets.token_hex(4)
         self._attempts = 0
+        self._refused: str | None = None
+        """Why nothing is read and written at the moment: what `check` found."""
         self._unanswered: dict[tuple[str, int], tuple[Watermark | None, Watermark, bytes]] = {}
 
     async def open(self) -> None:
         """Connect, check the server and load the scripts. See `StateStore`."""
         await self.close()
-        link = (ClusterLink if self._options.cluster else StandaloneLink)(self._options, self.stats)
+        link = self._new_link()
         try:
-            self.warnings = await check_server(link, cluster=self._options.cluster)
-            self._link = link
+            self._link, self._refused = link, None
+            await self.check()
             await self._load_scripts()
         except BaseException:
             self._link = None
@@ -98,6 +102,24 @@ class RedisStore:
         link, self._link = self._link, None
         if link is not None:
             await link.close()
+
+    def _new_link(self) -> StandaloneLink | ClusterLink:
+        options = self._options
+        if options.cluster:
+            return ClusterLink(options, self.stats)
+        sentinels = options.sentinels()
+        locate = None if sentinels is None else SentinelLocator(options, sentinels)
+        return StandaloneLink(options, self.stats, greet=check_connection, locate=locate)
+
+    async def check(self) -> None:
+        """Look whether the servers still keep what they are given. See `StateStore`."""
+        try:
+            found = await check_server(self._opened(), cluster=self._options.cluster)
+        except StoreMisconfigured as error:
+            self._refused = str(error)
+            raise
+        self._refused = None
+        self.warnings, self.stats.evicted_keys_total = found
 
     async def ping(self) -> float:
         """Return the slowest round trip to a server that holds state, s. See `StateStore`."""
@@ -112,8 +134,30 @@ class RedisStore:
             return {}
         with self._measured("watermarks"):
             # Each partition has its own hash tag, so that a cluster needs a command for each.
-            values = await self._call([("GET", self.keys.watermark(topic, partition)) for partition in partitions])
+            # Reading one keeps it: that of an idle partition lives as long as somebody owns the partition.
+            values = await self._call(
+                [("GETEX", self.keys.watermark(topic, partition), "PX", WATERMARK_TTL_MS) for partition in partitions]
+            )
             return {partition: _watermark(_answer(value)) for partition, value in zip(partitions, values, strict=True)}
+
+    async def crash_notes(self, topic: str, partitions: Sequence[int]) -> dict[int, bytes | None]:
+        """Return the stored crash notes. See `StateStore`."""
+        if not partitions:
+            return {}
+        with self._measured("crash_note"):
+            values = await self._call([("GET", self.keys.crash_note(topic, partition)) for partition in partitions])
+            return {partition: _answer(value) for partition, value in zip(partitions, values, strict=True)}
+
+    async def replace_crash_note(
+        self, topic: str, partition: int, expected: bytes | None, new: bytes | None, ttl_ms: int
+    ) -> bytes | None:
+        """Replace a crash note. See `StateStore`."""
+        check_crash_note(new, ttl_ms)
+        with self._measured("crash_note"):
+            command = _script(
+                scripts.NOTE, [self.keys.crash_note(topic, partition)], [expected or b"", new or b"", ttl_ms]
+            )
+            return _answer((await self._call([command]))[0]) or None
 
     async def load(
         self, topic: str, partition: int, session_ids: Sequence[str], reads: Sequence[CounterRead]
@@ -129,7 +173,7 @@ class RedisStore:
             for group in groups:
                 arguments = [pack_read(target[0], target[2], wanted[target]) for _, target in group]
                 commands.append(_script(scripts.READ, [key for key, _ in group], [*self._read_options, *arguments]))
-            answers = await (self._call_apart if self._options.cluster and groups else self._call)(commands)
+            answers = await self._call(commands)
             values = _answer(answers[0])
             blobs: dict[str, bytes | None] = dict(zip(sessions, values[1:], strict=True))
             found: dict[Target, Counters | None] = {}
@@ -153,35 +197,31 @@ class RedisStore:
         partition: int,
         expected: Watermark | None,
         new: Watermark,
-        blobs: Mapping[str, bytes],
+        blobs: Mapping[str, bytes | None],
         links: Sequence[Link],
         ttl_ms: int,
-    ) -> None:
-        """Write links, session values and watermark. See `StateStore`."""
-        check_commit(expected, new, ttl_ms)
+    ) -> Sequence[Link]:
+        """Write links, session values and watermark; return links that are left. See `StateStore`."""
+        check_commit(expected, new, blobs, ttl_ms)
         with self._measured("commit"):
-            entities = self._entities(links)
             keys = [self.keys.watermark(topic, partition), *self.keys.sessions(topic, partition, list(blobs))]
             arguments: list[Any] = [
                 pack_expected(expected),
                 self._stored_form(topic, partition, expected, new),
                 len(blobs),
                 ttl_ms,
-                *blobs.values(),
+                WATERMARK_TTL_MS,
+                # What is removed travels as an empty value, which no session has.
+                *[blob if blob is not None else b"" for blob in blobs.values()],
             ]
-            if entities and self._options.cluster:
-                groups = self._grouped(entities.items())
-                for answer in await self._call(
-                    [
-                        _script(scripts.LINK, [key for key, _ in group], [*self._link_options, *(v for _, v in group)])
-                        for group in groups
-                    ]
-                ):
-                    _answer(answer)
-            elif entities:
+            left: Sequence[Link] = ()
+            if links and self._options.cluster:
+                left = await self._link_apart(links)
+            elif links:
+                entities = self._entities(links)
                 keys.extend(entities)
                 arguments.extend(self._link_options)
-                arguments.extend(entities.values())
+                arguments.extend(map(_pack_links, entities.values()))
             code, found = _answer((await self._call([_script(scripts.COMMIT, keys, arguments)]))[0])
             self._unanswered.pop((topic, partition), None)
             if code == 0:
@@ -189,7 +229,25 @@ class RedisStore:
                 raise WatermarkConflict(topic, partition, expected, _watermark(found))
             self.stats.repeated_commits_total += code == 2
             self.stats.sessions_written_total += len(blobs)
-            self.stats.links_written_total += len(links)
+            self.stats.links_written_total += len(links) - len(left)
+            return left
+
+    async def _link_apart(self, links: Sequence[Link]) -> list[Link]:
+        """Write links on the shards of a cluster; return those whose server is away."""
+        groups = self._grouped(self._entities(links).items())
+        commands = [
+            _script(scripts.LINK, [key for key, _ in group], [*self._link_options, *(_pack_links(v) for _, v in group)])
+            for group in groups
+        ]
+        left: list[Link] = []
+        for group, answer in zip(groups, await self._call(commands), strict=True):
+            if isinstance(answer, StoreUnavailable):
+                for _, of_entity in group:
+                    left.extend(of_entity)
+            else:
+                _answer(answer)
+        self.stats.links_left_total += len(left)
+        return left
 
     def _stored_form(self, topic: str, partition: int, expected: Watermark | None, new: Watermark) -> bytes:
         """Return the watermark as it is stored, with a mark of this attempt.
@@ -205,12 +263,12 @@ class RedisStore:
         self._unanswered[topic, partition] = (expected, new, stored)
         return stored
 
-    def _entities(self, links: Sequence[Link]) -> dict[bytes, bytes]:
-        """Return the packed links of each touched entity, by key."""
-        entities: dict[bytes, list[bytes]] = {}
+    def _entities(self, links: Sequence[Link]) -> dict[bytes, list[Link]]:
+        """Return the links of each touched entity, by key."""
+        entities: dict[bytes, list[Link]] = {}
         for link in dict.fromkeys(links):
-            entities.setdefault(self.keys.entity(link.entity, link.ref), []).append(pack_link(link))
-        return {key: b"".join(parts) for key, parts in entities.items()}
+            entities.setdefault(self.keys.entity(link.entity, link.ref), []).append(link)
+        return entities
 
     def _grouped(self, items: Iterable[tuple[bytes, V]]) -> list[list[tuple[bytes, V]]]:
         """Group items by what one script call may touch: everything on one server, one hash tag on a cluster."""
@@ -234,39 +292,35 @@ class RedisStore:
             return {target: None for _, target in group}
         counted: dict[Target, Counters | None] = {}
         for (_, target), reply in zip(group, replies, strict=True):
+            if type(reply) is int:
+                # Somebody else's value is under the entity's key: unknown, until the next link replaces it.
+                self.stats.unreadable_entities_total += 1
+                counted[target] = None
+                continue
             self.stats.sampled_reads_total += type(reply) is list and reply[1][13::14].count(1) > 0
             counted[target] = count_reply(target[0], reply, target[2], wanted[target])
         return counted
 
     async def _call(self, commands: Sequence[Command]) -> list[Any]:
         """Exchange commands; where the server has forgotten a script, load it and send those commands again."""
+        if self._refused is not None:
+            raise StoreMisconfigured(self._refused)
         link = self._opened()
         answers = await link.exchange(commands)
         forgotten = [i for i, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)]
         if forgotten:
             self.stats.script_reloads_total += 1
-            await self._load_scripts()
-            for i, answer in zip(forgotten, await link.exchange([commands[i] for i in forgotten]), strict=True):
+            again = [commands[i] for i in forgotten]
+            texts = [("SCRIPT LOAD", scripts.BY_SHA[command[1]].text) for command in again]
+            for answer in await link.exchange(texts, at=[command[3] for command in again]):
+                _answer(answer)
+            for i, answer in zip(forgotten, await link.exchange(again), strict=True):
                 answers[i] = answer
         return answers
 
-    async def _call_apart(self, commands: Sequence[Command]) -> list[Answer]:
-        """Exchange the first command and the others at the same time: the others may fail as a whole."""
-        both: tuple[list[Answer] | BaseException, list[Answer] | BaseException] = await asyncio.gather(
-            self._call(commands[:1]), self._call(commands[1:]), return_exceptions=True
-        )
-        first, others = both
-        if isinstance(first, BaseException):
-            raise first
-        if isinstance(others, StoreUnavailable):
-            return [*first, *[others] * (len(commands) - 1)]
-        if isinstance(others, BaseException):
-            raise others
-        return [*first, *others]
-
     async def _load_scripts(self) -> None:
         for script in scripts.ALL:
-            for sha in await self._opened().each(("SCRIPT LOAD", script.text)):
+            for _, sha in await self._opened().each(("SCRIPT LOAD", script.text)):
                 if (sha if isinstance(sha, bytes) else str(sha).encode()) != script.sha:
                     raise StoreMisconfigured("the server gives a script another digest than SHA-1")
 
@@ -312,9 +366,14 @@ def _script(script: scripts.Script, keys: Sequence[bytes], arguments: Iterable[A
 
 def _answer(answer: Answer) -> Answer:
     """Return an answer; raise what an error answer means."""
-    if isinstance(answer, Exception):
-        raise translate(answer) or answer
-    return answer
+    if isinstance(answer, exceptions.NoScriptError):
+        # Loaded and forgotten again: a flush just then, or a slot on its way to a server that never had it.
+        raise StoreUnavailable("Redis has forgotten a script again")
+    return raised(answer)
+
+
+def _pack_links(links: Iterable[Link]) -> bytes:
+    return b"".join(map(pack_link, links))
 
 
 def _watermark(value: bytes | None) -> Watermark | None:

@@ -23,4 +23,6 @@ def _read(*names: str) -> Script:
 READ: Final = _read("read")
 LINK: Final = _read("counters", "link")
 COMMIT: Final = _read("counters", "commit")
-ALL: Final = (READ, LINK, COMMIT)
+NOTE: Final = _read("note")
+ALL: Final = (READ, LINK, COMMIT, NOTE)
+BY_SHA: Final = {script.sha: script for script in ALL}

@@ -1,18 +1,23 @@
-"""What is checked when a Redis store is opened: version, mode, and that the server never evicts what it was given."""
+"""What is checked of a Redis server: version, mode, role, and that it never evicts what it was given.
+
+Checked when the store is opened and every few seconds after, and of a single server with each new connection too: who
+answers at an address may change, and so may what it was told.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-from stream.state.base import StoreMisconfigured
-from stream.state.connections import Answer, ClusterLink, NotPermitted, StandaloneLink
+from stream.state.base import StoreMisconfigured, StoreUnavailable
+from stream.state.cluster import ClusterLink
+from stream.state.connections import Answer, NotPermitted, StandaloneLink
 
 OLDEST_VERSION: Final = (6, 2)
-"""First version with `ZADD GT`; every Valkey is newer."""
+"""First version with `ZADD GT` and `GETEX`; every Valkey is newer."""
 
 
-async def check_server(link: StandaloneLink | ClusterLink, *, cluster: bool) -> tuple[str, ...]:
-    """Return warnings, one line each, about what could not be checked.
+async def check_server(link: StandaloneLink | ClusterLink, *, cluster: bool) -> tuple[tuple[str, ...], int]:
+    """Return warnings, one line each, and how many keys the servers evicted since they were started.
 
     Raises `StoreMisconfigured` for a server that is too old, that is (or is not) a cluster other than configured, or
     that would evict session state when it is full. Raises `StoreUnavailable`.
@@ -23,38 +28,63 @@ async def check_server(link: StandaloneLink | ClusterLink, *, cluster: bool) -> 
     except NotPermitted:
         warnings.append("Redis does not permit INFO: its version and mode could not be checked")
     else:
-        for info in infos:
-            _check_info(_fields(info), cluster=cluster)
-        return ()
+        evicted = 0
+        for where, info in infos:
+            fields = _fields(info)
+            _check_info(where, fields, cluster=cluster)
+            evicted += int(fields.get("evicted_keys", "0"))
+            warnings.extend(_doubts(where, fields))
+        return tuple(warnings), evicted
     try:
         configurations = await link.each(("CONFIG GET", "maxmemory*"))
     except NotPermitted:
         warnings.append("Redis permits neither INFO nor CONFIG GET: make sure that maxmemory-policy is noeviction")
     else:
-        for pairs in configurations:
+        for where, pairs in configurations:
             found = _pairs(pairs)
-            _check_eviction(found.get("maxmemory", "0"), found.get("maxmemory-policy", "noeviction"))
-    return tuple(warnings)
+            _check_eviction(where, found.get("maxmemory", "0"), found.get("maxmemory-policy", "noeviction"))
+    return tuple(warnings), 0
 
 
-def _check_info(info: dict[str, str], *, cluster: bool) -> None:
+def check_connection(where: str, info: Answer) -> None:
+    """Refuse the server of a new connection: a replica (`StoreUnavailable`), or what `check_server` refuses."""
+    fields = _fields(info)
+    _check_info(where, fields, cluster=False)
+    if fields.get("role") == "slave":
+        raise StoreUnavailable(f"Redis at {where} is a replica: a master is needed there")
+
+
+def _check_info(where: str, info: dict[str, str], *, cluster: bool) -> None:
     version = info.get("redis_version", "")
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers and numbers < OLDEST_VERSION:
-        raise StoreMisconfigured(f"Redis {version} is too old: 6.2 or newer, or Valkey, is needed")
+        raise StoreMisconfigured(f"Redis {version} at {where} is too old: 6.2 or newer, or Valkey, is needed")
     in_cluster = info.get("cluster_enabled", "0") == "1"
     if in_cluster and not cluster:
-        raise StoreMisconfigured("this Redis is a node of a cluster: turn the cluster option on")
+        raise StoreMisconfigured(f"Redis at {where} is a node of a cluster: turn the cluster option on")
     if cluster and not in_cluster:
-        raise StoreMisconfigured("this Redis is not a cluster: turn the cluster option off")
-    _check_eviction(info.get("maxmemory", "0"), info.get("maxmemory_policy", "noeviction"))
+        raise StoreMisconfigured(f"Redis at {where} is not a cluster: turn the cluster option off")
+    _check_eviction(where, info.get("maxmemory", "0"), info.get("maxmemory_policy", "noeviction"))
 
 
-def _check_eviction(limit: str, policy: str) -> None:
+def _check_eviction(where: str, limit: str, policy: str) -> None:
     if limit != "0" and policy != "noeviction":
         raise StoreMisconfigured(
-            f"Redis evicts state when it is full (maxmemory-policy {policy}): set maxmemory-policy to noeviction"
+            f"Redis at {where} evicts state when it is full (maxmemory-policy {policy}): "
+            "set maxmemory-policy to noeviction"
         )
+
+
+def _doubts(where: str, info: dict[str, str]) -> list[str]:
+    """Return what an operator should know of a server that is usable."""
+    doubts = []
+    is_alone = info.get("role") == "master" and info.get("connected_slaves") == "0"
+    if info.get("aof_enabled") == "0" and is_alone:
+        doubts.append(
+            f"Redis at {where} has neither an append-only file nor a replica: after a restart of it, the records of "
+            "up to a day are folded again"
+        )
+    return doubts
 
 
 def _fields(info: Answer) -> dict[str, str]:

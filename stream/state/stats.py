@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-Operation = Literal["watermarks", "load", "commit", "ping"]
+Operation = Literal["watermarks", "crash_note", "load", "commit", "ping"]
 Observer = Callable[[Operation, float], None]
 """Called with each finished operation (also a failed one) and its duration in seconds."""
 
@@ -41,7 +41,17 @@ class StoreStats(msgspec.Struct, kw_only=True):
     """Entity reads in which at least one count was an estimate."""
     counters_missing_total: int = 0
     """Entity reads that had to be answered with "unknown" because their servers did not answer."""
+    unreadable_entities_total: int = 0
+    """Entity reads that found somebody else's value under the key."""
     links_written_total: int = 0
+    links_left_total: int = 0
+    """Links that could not be written with their chunk because their servers did not answer."""
+    redirections_total: int = 0
+    """Commands that a cluster sent to another node, or asked to send again."""
+    topology_changes_total: int = 0
+    """Times that a cluster was found with other owners of its slots than before."""
+    evicted_keys_total: int = 0
+    """Keys that the servers evicted since they were started, as they said at the last check."""
     load_s_total: float = 0.0
     commit_s_total: float = 0.0
     load_s_max: float = 0.0

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import orjson
 import pytest
 from confluent_kafka import Producer
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tests.support import ledger
 from tests.support.kafka import KafkaBroker
 from tests.support.ledger import Record, Report, audit, check
 
@@ -31,20 +33,36 @@ class Run:
         return check(self.inputs, self.events, self.dead, input_topic=TOPIC, input_topic_id=TOPIC_ID, **options)  # type: ignore[arg-type]
 
 
-def event_of(source: Record, *, at: int, replayed: bool = False) -> Record:
-    """The risk event that a faultless pipeline publishes for `source`, as offset `at` of its partition."""
+def event_of(source: Record, *, at: int, replayed: bool = False, first: tuple[int, int] | None = None) -> Record:
+    """The risk event that a faultless pipeline publishes for `source`, as offset `at` of its partition.
+
+    `first` is the place that a redriven record first had.
+    """
     session = orjson.loads(source.value or b"")["session_id"]
-    identity = f"{TOPIC_ID.replace('/', '_')}:{source.partition}:{source.offset}"
+    partition, offset = first or (source.partition, source.offset)
+    identity = f"{TOPIC_ID.replace('/', '_')}:{partition}:{offset}"
     place = {"topic": TOPIC, "topic_id": TOPIC_ID, "partition": source.partition, "offset": source.offset}
-    body = {"evaluation_id": identity, "source": place, "session_id": session}
+    body = {"evaluation_id": identity, "source": place, "session_id": session} | ({"redriven": True} if first else {})
     value = orjson.dumps(body | ({"replayed": True} if replayed else {}))
     return Record(source.partition, at, session.encode(), value, (("ce_id", identity.encode()),))
 
 
-def dead_letter_of(source: Record, *, at: int) -> Record:
-    place = (("dlq_partition", str(source.partition).encode()), ("dlq_offset", str(source.offset).encode()))
-    headers = (("dlq_topic", TOPIC.encode()), *place, ("dlq_reason", b"schema"), ("dlq_path", b"$.flow"))
-    return Record(source.partition, at, source.key, source.value, headers)
+def dead_letter_of(source: Record, *, at: int, first: tuple[int, int] | None = None, attempts: int = 1) -> Record:
+    partition, offset = first or (source.partition, source.offset)
+    said = {"topic": TOPIC, "topic_id": TOPIC_ID, "partition": partition, "offset": offset, "attempts": attempts}
+    if first:
+        said |= {"redriven_partition": source.partition, "redriven_offset": source.offset}
+    headers = [(f"dlq_{name}", str(value).encode()) for name, value in said.items()]
+    return Record(
+        source.partition, at, source.key, source.value, (*headers, ("dlq_reason", b"schema"), ("dlq_path", b"$.flow"))
+    )
+
+
+def note_of(sent_to: Record, *, at: int, first: tuple[int, int]) -> Record:
+    """What a redrive leaves in the dead-letter topic."""
+    said = {"topic": TOPIC, "topic_id": TOPIC_ID, "partition": first[0], "offset": first[1], "redriven_at": 1}
+    said |= {"redriven_partition": sent_to.partition, "redriven_offset": sent_to.offset}
+    return Record(first[0], at, None, None, tuple((f"dlq_{name}", str(value).encode()) for name, value in said.items()))
 
 
 def run_of(choices: list[tuple[int, int, int, bool]]) -> Run:
@@ -86,6 +104,23 @@ def test_marked_repeats_are_counted_and_allowed(run: Run, data: st.DataObject) -
     report = run.report()
     assert report.ok, str(report)
     assert report.replayed_repeats == len(again)
+
+
+@given(run=runs, data=st.data())
+def test_what_a_freeze_held_up_is_counted_and_allowed_and_any_other_unmarked_repeat_is_not(
+    run: Run, data: st.DataObject
+) -> None:
+    assume(run.events)
+    first = data.draw(st.sampled_from(run.events))
+    there_ms, freeze_ms = 1_000_000, data.draw(st.integers(0, 60_000))
+    scored_at = there_ms + data.draw(st.integers(-60_000, 60_000))
+    run.events[run.events.index(first)] = dataclasses.replace(first, time_ms=there_ms)
+    copy = dataclasses.replace(_rebuilt(first, scored_at=scored_at), offset=10_000, time_ms=scored_at + freeze_ms)
+    run.events.append(copy)
+    report = run.report()
+    is_held_up = scored_at < there_ms and freeze_ms >= ledger.HELD_UP_MS
+    assert report.ok is is_held_up
+    assert report.late_repeats == is_held_up
 
 
 def _rebuilt(event: Record, **changes: object) -> Record:
@@ -163,8 +198,8 @@ EVENT_FAULTS: dict[str, list[Callable[[Run, Record], None]]] = {
     "wrong_partition": [_wrong_partition],
     "out_of_order": [_backwards],
     "duplicate_scored": [_scored_duplicate],
-    "unknown_source": [_invented],
-    "wrong_identity": [_other_header, _other_session, _other_source, _other_log, _other_key],
+    "unknown_source": [_invented, _other_source],
+    "wrong_identity": [_other_header, _other_session, _other_log, _other_key],
     "malformed": [_cut_event],
 }
 
@@ -228,18 +263,124 @@ def test_dead_letters_that_should_not_be_or_are_not_there_are_found(run: Run) ->
     assert kinds == {"unexpected_dead_letter": len(run.dead), "expected_dead_letter": len(scored)}
 
 
-def test_a_redriven_dead_letter_keeps_its_first_identity() -> None:
+def test_a_part_of_a_large_value_passes_with_its_size_and_hash_only() -> None:
+    source = Record(0, 3, b"s", b"[" * 2_000_000)
+    whole = dead_letter_of(source, at=0)
+    said = {"dlq_truncated": b"2000000", "dlq_sha256": hashlib.sha256(source.value or b"").hexdigest().encode()}
+    for changes, ok in (({}, True), ({"dlq_sha256": b"00"}, False), ({"dlq_truncated": b"2000001"}, False)):
+        headers = (*whole.headers, *(said | changes).items())
+        part = dataclasses.replace(whole, value=(source.value or b"")[:65_536], headers=headers)
+        assert Run([source], [], [part]).report().ok is ok
+        assert Run([source], [], [dataclasses.replace(part, value=b"[")]).report().kinds() == {"altered": 1}
+
+
+MENDED = orjson.dumps({"session_id": "s1-0", "sequence": 0})
+
+
+def redriven_run() -> tuple[Run, Record]:
+    """One dead letter and one scored record, then the dead letter sent again, mended, and its note; no event yet."""
     run = run_of([(0, 1, 0, True), (0, 2, 0, False)])
-    bad = run.inputs[0]
-    mended = orjson.dumps({"session_id": "s1-0", "sequence": 0})
-    redriven = dataclasses.replace(bad, offset=9, value=mended, headers=run.dead[0].headers)
-    run.inputs.append(redriven)
+    again = dataclasses.replace(run.inputs[0], offset=9, value=MENDED, headers=run.dead[0].headers)
+    run.inputs.append(again)
+    run.dead.append(note_of(again, at=5, first=(0, 0)))
+    return run, again
+
+
+def test_a_redriven_record_is_an_input_of_its_own_that_keeps_its_first_id() -> None:
+    run, again = redriven_run()
     assert run.report().kinds() == {"missing": 1}
-    answered = event_of(dataclasses.replace(redriven, offset=bad.offset), at=5)
-    run.events.append(answered)
-    assert run.report().ok
-    run.events[-1] = event_of(redriven, at=5)
+    run.events.append(event_of(again, at=5, first=(0, 0)))
+    report = run.report()
+    assert report.ok, str(report)
+    assert (report.inputs, report.scored, report.dead_letters, report.redriven, report.redrive_notes) == (3, 2, 1, 1, 1)
+
+
+@pytest.mark.parametrize("first", [None, (0, 3), (1, 0)])
+def test_a_redriven_record_under_another_id_is_found(first: tuple[int, int] | None) -> None:
+    run, again = redriven_run()
+    run.events.append(event_of(again, at=5, first=first))
     assert "wrong_identity" in run.report().kinds()
+
+
+def test_a_redriven_record_that_fails_again_names_its_first_place_and_counts() -> None:
+    run, again = redriven_run()
+    for attempts, first, ok in ((2, (0, 0), True), (1, (0, 0), False), (2, None, False)):
+        run.dead[2:] = [dead_letter_of(again, at=6, first=first, attempts=attempts)]
+        assert run.report().ok is ok
+        assert ok or run.report().kinds() == {"wrong_identity": 1}
+
+
+def test_a_dead_letter_that_is_redriven_twice_is_scored_once() -> None:
+    run, again = redriven_run()
+    run.inputs.append(dataclasses.replace(again, offset=12))
+    run.events.append(event_of(again, at=5, first=(0, 0)))
+    report = run.report()
+    assert report.ok, str(report)
+    assert (report.redriven, report.duplicates) == (2, 1)
+    run.events.append(event_of(run.inputs[-1], at=6, first=(0, 0)))
+    assert run.report().kinds() == {"doubled": 1, "duplicate_scored": 1}
+
+
+def test_a_record_that_was_scored_and_is_redriven_all_the_same_is_a_duplicate() -> None:
+    run = run_of([(0, 2, 0, False)])
+    run.inputs.append(dataclasses.replace(run.inputs[0], offset=9, headers=dead_letter_of(run.inputs[0], at=0).headers))
+    assert run.report().duplicates == 1
+    assert run.report().ok
+    run.events.append(event_of(run.inputs[-1], at=6, first=(0, 0)))
+    assert run.report().kinds() == {"doubled": 1, "duplicate_scored": 1}
+
+
+FORGED: dict[str, tuple[str, bytes]] = {
+    "another topic": ("dlq_topic", b"capture.signals"),
+    "another log": ("dlq_topic_id", b"AAAAAAAAAAAAAAAAAAAAAA"),
+    "its own place": ("dlq_offset", b"9"),
+    "a later place": ("dlq_offset", b"10"),
+    "negative": ("dlq_offset", b"-1"),
+    "no number": ("dlq_offset", "٣".encode()),
+    "not the usual way": ("dlq_offset", b"00"),
+    "too large": ("dlq_offset", b"9" * 5_000),
+    "a partition that can't be": ("dlq_partition", b"4294967296"),
+}
+
+
+@pytest.mark.parametrize("name", [*FORGED, "twice"])
+def test_headers_that_cannot_be_true_give_no_identity(name: str) -> None:
+    run, again = redriven_run()
+    if name == "twice":
+        headers: tuple[tuple[str, str | bytes | None], ...] = (*again.headers, ("dlq_offset", b"0"))
+    else:
+        headers = tuple((key, FORGED[name][1] if key == FORGED[name][0] else value) for key, value in again.headers)
+    run.inputs[-1] = dataclasses.replace(again, headers=headers)
+    del run.dead[-1]
+    run.events.append(event_of(again, at=5))
+    report = run.report()
+    assert report.ok, str(report)
+    assert report.redriven == 0
+    run.events[-1] = event_of(again, at=5, first=(0, 0))
+    assert "wrong_identity" in run.report().kinds()
+
+
+def _note_elsewhere(run: Run, again: Record) -> None:
+    run.dead[-1] = note_of(dataclasses.replace(again, offset=77), at=5, first=(0, 0))
+
+
+def _note_of_another(run: Run, again: Record) -> None:
+    run.dead[-1] = note_of(again, at=5, first=(0, 3))
+
+
+def _note_with_bytes(run: Run, again: Record) -> None:
+    run.dead[-1] = dataclasses.replace(run.dead[-1], value=b"{}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [("unknown_source", _note_elsewhere), ("unknown_source", _note_of_another), ("malformed", _note_with_bytes)],
+)
+def test_each_fault_in_a_redrives_note_is_found(kind: str, fault: Callable[[Run, Record], None]) -> None:
+    run, again = redriven_run()
+    run.events.append(event_of(again, at=5, first=(0, 0)))
+    fault(run, again)
+    assert run.report().kinds() == {kind: 1}
 
 
 @pytest.mark.parametrize("dropped", [False, True])

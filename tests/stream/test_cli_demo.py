@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from stream.app import make_app
 from stream.cli import app
 from stream.cli.failures import CommandError, exit_code_and_line
 from stream.demo.run import Demo
+from stream.process import make_app
 from stream.settings import KafkaSettings, SettingsError
 from tests.models.recordings import folder
 
@@ -45,7 +45,7 @@ def test_wrong_usage_is_one_line_before_anything_is_started(
 
 APP = """
 import asyncio, os, pathlib, sys
-from stream.app import make_app
+from stream.process import make_app
 from stream.settings import KafkaSettings
 app = make_app(KafkaSettings(bootstrap_servers="127.0.0.1:1"), "tellwire")
 app.finalize()

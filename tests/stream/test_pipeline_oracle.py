@@ -26,6 +26,7 @@ from tests.support.oracle import Oracle
 from tests.support.pipeline_world import (
     REFS,
     START_MS,
+    Engines,
     FakeChunk,
     FakeRecord,
     Snapshots,
@@ -158,7 +159,7 @@ def test_one_record_that_breaks_the_code_stands_alone() -> None:
         world = World()
         await world.store.open()
         pipeline, owned = world.pipeline(), await world.owned()
-        pipeline._evaluator = Breaks(engine(), Snapshots(), FeatureSampler(0, 0), REFS.version, lambda: START_MS)
+        pipeline._evaluator = Breaks(Engines(), Snapshots(), FeatureSampler(0, 0), REFS.version, lambda: START_MS)
         await pipeline.process(owned, chunk(records[:40]))
         await pipeline.process(owned, chunk(records[40:]))
         return world
@@ -256,10 +257,10 @@ def test_a_store_that_is_away_for_a_while_costs_time_only() -> None:
         await world.store.open()
         commit, tries = world.store.commit, itertools.count()
 
-        async def shaky(*args: Any) -> None:
+        async def shaky(*args: Any) -> Any:
             if next(tries) < 2:
                 raise StoreUnavailable("away")
-            await commit(*args)
+            return await commit(*args)
 
         world.store.commit = shaky  # type: ignore[method-assign,assignment]
         held = FakeChunk(list(records))

@@ -28,6 +28,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from tests.support import UnavailableError
 from tests.support.process import Deadline, end, free_ports, spawn, tail
+from tests.support.proxy import FaultProxy
 
 KAFKA_VERSION = os.environ.get("TEST_KAFKA_VERSION", "4.3.1")
 _CACHE = Path(__file__).resolve().parents[2] / ".cache" / "kafka"
@@ -99,6 +100,9 @@ class _Node:
     controller_port: int
     home: Path
     process: subprocess.Popen[bytes] | None = None
+    behind_port: int = 0
+    """Where its proxy reaches it, 0 without one."""
+    proxy: FaultProxy | None = None
 
     @property
     def log(self) -> Path:
@@ -119,6 +123,8 @@ class KafkaBroker:
     heap_mb: int = 512
     quick_start: bool = True
     """Compile less, start sooner; benchmarks say False, so that the broker is as fast as in production."""
+    proxied: bool = False
+    """Give each node a `FaultProxy` beside its own port: `proxied_bootstrap` leads all clients through it."""
     _nodes: list[_Node] = field(default_factory=list, init=False)
     _home: Path | None = field(default=None, init=False)
     _admin: AdminClient | None = field(default=None, init=False)
@@ -134,6 +140,19 @@ class KafkaBroker:
     def bootstrap(self) -> str:
         """The bootstrap addresses, `host:port[,host:port...]`."""
         return ",".join(f"127.0.0.1:{node.port}" for node in self._nodes)
+
+    @property
+    def proxied_bootstrap(self) -> str:
+        """The same brokers, each behind its proxy. Raises `RuntimeError` unless `proxied`."""
+        return ",".join(f"127.0.0.1:{proxy.port}" for proxy in self.proxies)
+
+    @property
+    def proxies(self) -> list[FaultProxy]:
+        """The proxy of each node. Raises `RuntimeError` unless `proxied`."""
+        found = [node.proxy for node in self._nodes if node.proxy is not None]
+        if not found:
+            raise RuntimeError("no proxies: make the broker with proxied=True, and start it")
+        return found
 
     @property
     def admin(self) -> AdminClient:
@@ -153,6 +172,10 @@ class KafkaBroker:
             port = self.ports[number] if self.ports else free[number]
             self._nodes.append(_Node(number, port, free[self.brokers + number], home))
         try:
+            if self.proxied:
+                for node, behind in zip(self._nodes, free_ports(self.brokers), strict=True):
+                    node.behind_port = behind
+                    node.proxy = FaultProxy(("127.0.0.1", behind)).__enter__()
             self._format(java, jars)
             for node in self._nodes:
                 self._launch(node)
@@ -167,6 +190,8 @@ class KafkaBroker:
         for node in self._nodes:
             if node.process is not None:
                 end(node.process, signal.SIGKILL)
+            if node.proxy is not None:
+                node.proxy.__exit__(None, None, None)
         self._nodes.clear()
         if self._home is not None:
             shutil.rmtree(self._home, ignore_errors=True)
@@ -287,15 +312,23 @@ class KafkaBroker:
 
     def _properties(self, node: _Node) -> str:
         factor = "3" if self.brokers >= 3 else "1"
+        listeners = f"PLAINTEXT://127.0.0.1:{node.port},CONTROLLER://127.0.0.1:{node.controller_port}"
+        advertised = f"PLAINTEXT://127.0.0.1:{node.port}"
+        protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"
+        if node.proxy is not None:
+            listeners += f",PROXIED://127.0.0.1:{node.behind_port}"
+            advertised += f",PROXIED://127.0.0.1:{node.proxy.port}"
+            protocols += ",PROXIED:PLAINTEXT"
         voters = ",".join(f"{each.node_id}@127.0.0.1:{each.controller_port}" for each in self._nodes)
         properties = {
             "process.roles": "broker,controller",
             "node.id": str(node.node_id),
             "controller.quorum.voters": voters,
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://127.0.0.1:{node.port},CONTROLLER://127.0.0.1:{node.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{node.port}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listeners": listeners,
+            "advertised.listeners": advertised,
+            "inter.broker.listener.name": "PLAINTEXT",
+            "listener.security.protocol.map": protocols,
             "log.dirs": f"{node.home}/data",
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": "0",
@@ -307,6 +340,7 @@ class KafkaBroker:
             "offsets.topic.num.partitions": "4",
             "transaction.state.log.num.partitions": "2",
             "share.coordinator.state.topic.num.partitions": "1",
+            "default.replication.factor": factor,
             "offsets.topic.replication.factor": factor,
             "transaction.state.log.replication.factor": factor,
             "share.coordinator.state.topic.replication.factor": factor,

@@ -48,6 +48,7 @@ class FakeRecord:
     content: bytes | None
     name: bytes | None
     append_ms: int
+    sent_headers: list[tuple[str, bytes]] | None = None
 
     def offset(self) -> int:
         return self.position
@@ -58,8 +59,8 @@ class FakeRecord:
     def key(self) -> bytes | None:
         return self.name
 
-    def headers(self) -> None:
-        return None
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        return self.sent_headers
 
     def timestamp(self) -> tuple[int, int]:
         return (1, self.append_ms)
@@ -75,6 +76,10 @@ class FakeChunk:
     topic_id: str = TOPIC_ID
     current: bool = True
     ended: list[str] = field(default_factory=list)
+
+    @property
+    def first_offset(self) -> int:
+        return int(self.records[0].offset())
 
     def is_current(self) -> bool:
         return self.current
@@ -95,6 +100,13 @@ class Snapshots:
     current: SnapshotSet = EMPTY
 
 
+@dataclass
+class Engines:
+    """The engine that serves; a test may replace it."""
+
+    current: Engine = field(default_factory=engine)
+
+
 class World:
     """A store and a log that outlive workers; `Worker` objects come and go."""
 
@@ -102,6 +114,7 @@ class World:
         self.store = MemoryStore()
         self.log: list[OutRecord] = []
         self.metrics = Metrics()
+        self.engines = Engines()
 
     async def publish(self, records: Sequence[OutRecord]) -> None:
         self.log.extend(records)
@@ -109,7 +122,7 @@ class World:
     def pipeline(self, publish: Any = None, sessions: int = 1_000) -> Pipeline:
         ticks = itertools.count(START_MS)
         return Pipeline(
-            evaluator=Evaluator(engine(), Snapshots(), FeatureSampler(0, 0), REFS.version, lambda: next(ticks)),
+            evaluator=Evaluator(self.engines, Snapshots(), FeatureSampler(0, 0), REFS.version, lambda: next(ticks)),
             store=self.store,
             publish=publish or self.publish,
             refs=REFS,

@@ -112,7 +112,12 @@ end
 
 -- Merge `links` (entries as in the value) into one entity. Links that say nothing new write nothing.
 local function merge_links(key, links, cap, spill, stride, retained, ttl_ms)
-  local before = redis.call('GET', key) or ''
+  local before = redis.pcall('GET', key) or ''
+  -- Somebody else's value: nothing that could be counted is lost with it.
+  if type(before) == 'table' or #before % 12 ~= 0 then
+    redis.call('DEL', key)
+    before = ''
+  end
   local value = before
   local many = {}
   for p = 1, #links, 12 do
@@ -141,6 +146,8 @@ local function merge_links(key, links, cap, spill, stride, retained, ttl_ms)
   local changed = value ~= before
   for what, found in pairs(many) do
     local set = key .. ':' .. what
+    local kind = redis.call('TYPE', set).ok
+    if kind ~= 'zset' and kind ~= 'none' then redis.call('DEL', set) end
     if merge_many(set, found, cap, retained) then
       redis.call('PEXPIRE', set, ttl_ms)
       changed = true

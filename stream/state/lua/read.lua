@@ -1,7 +1,7 @@
 -- Read entities. KEYS: entities. ARGV: cap, the three windows in buckets, then one string per entity: the bucket to
 -- read as of (uint32) and asked members as entries (see counters.lua; their bucket is 0).
--- Answers per entity: false (unknown), its value (the caller counts), or, where sets are spilled,
--- {value, counts of the spilled sets (what, three counts, 1 = estimate), entries of asked members found in them}.
+-- Answers per entity: false (unknown), 0 (not a value of ours), its value (the caller counts), or, where sets are
+-- spilled, {value, counts of the spilled sets (what, three counts, 1 = estimate), entries of asked members found in them}.
 local SPAN = 16777216
 local cap = tonumber(ARGV[1])
 local windows = {tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])}
@@ -35,9 +35,10 @@ end
 local answers = {}
 for i = 1, #KEYS do
   local key = KEYS[i]
-  local value = redis.call('GET', key)
+  local value = redis.pcall('GET', key)
+  if type(value) == 'table' or (value and #value % 12 ~= 0) then value = 0 end
   answers[i] = value
-  if value and string.byte(value, 4) >= 128 then
+  if type(value) == 'string' and string.byte(value, 4) >= 128 then
     local asked = ARGV[4 + i]
     local as_of = struct.unpack('<I4', asked)
     local counts, found = {}, {}
@@ -46,6 +47,11 @@ for i = 1, #KEYS do
       if what < 0 then break end
       local set = key .. ':' .. what
       local newest = struct.unpack('<I4', value, p) % SPAN
+      local kind = redis.call('TYPE', set).ok
+      if kind ~= 'zset' and kind ~= 'none' then
+        found = nil
+        break
+      end
       counts[#counts + 1] = string.char(what) .. count_many(set, as_of, newest)
       for q = 5, #asked, 12 do
         if string.byte(asked, q + 3) == what then
@@ -57,7 +63,7 @@ for i = 1, #KEYS do
         end
       end
     end
-    answers[i] = {value, table.concat(counts), table.concat(found)}
+    answers[i] = found and {value, table.concat(counts), table.concat(found)} or 0
   end
 end
 return answers

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.pipeline.harness import Pipeline
 from tests.support.kafka import KafkaBroker
+from tests.support.pipeline import Pipeline
 from tests.support.redis import RedisServer
 
 

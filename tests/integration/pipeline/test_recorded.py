@@ -15,8 +15,8 @@ from models.dataset import read_recordings
 from models.engine import Engine
 from models.offline import OfflineScorer, parse_cuts
 from models.train_vectors import events_of
-from tests.integration.pipeline.harness import Pipeline
 from tests.support import require
+from tests.support.pipeline import Pipeline
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 

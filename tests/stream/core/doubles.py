@@ -27,6 +27,9 @@ class FakeRecord:
     def key(self) -> bytes | None:
         return self.the_key
 
+    def partition(self) -> int:
+        return 0
+
     def offset(self) -> int | None:
         return self.the_offset
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,8 +16,9 @@ from features.registry import FEATURES, REGISTRY_HASH
 from models.errors import ArtifactError, PolicyError
 from stream import __version__, cli, settings, topics
 from stream.cli import app
-from stream.cli.failures import EXIT_CODES, CommandError, exit_code_and_line
+from stream.cli.failures import CommandError, exit_code_and_line
 from stream.cli.listing import GAP, Listing
+from stream.exit_status import EXIT_CODES
 from stream.settings import SettingsError
 from stream.state import StoreUnavailable
 from stream.topics import BrokerError
@@ -144,7 +146,8 @@ def test_a_process_that_cannot_start_says_why_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     monkeypatch.setattr(topics, "TIMEOUT_S", 0.3)
-    monkeypatch.setattr("stream.app.configure_process", lambda _: None)
+    monkeypatch.setattr("stream.logs.configure", lambda _: None)
+    monkeypatch.setattr("stream.stopping.Stop.install", lambda _: None)
     monkeypatch.setattr("stream.app.warm_up", lambda: None)
     monkeypatch.setenv("TELLWIRE_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
     if command == "worker":
@@ -153,7 +156,7 @@ def test_a_process_that_cannot_start_says_why_in_one_line(
         monkeypatch.setenv("TELLWIRE_KEYS__REF_KEY", SECRET)
     assert main(monkeypatch, command) == 1
     err = capsys.readouterr().err
-    assert err.startswith("tellwire: broker 127.0.0.1:1: ")
+    assert re.match(r"tellwire: broker 127\.0\.0\.1:1: .*Connection refused; is it running", err)
     assert err.count("\n") == 1
     monkeypatch.setenv("TELLWIRE_ARTEFACTS__DIRECTORY", "/nonexistent")
     assert main(monkeypatch, command) == 1

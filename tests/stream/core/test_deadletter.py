@@ -9,6 +9,7 @@ from schemas.deadletter import DeadLetterReason
 from schemas.envelope import Rejected
 from schemas.topics import MAX_RECORD_BYTES, TOPIC
 from stream.deadletter import DEADLETTER_TOPIC, TRUNCATED_BYTES, DeadLetterLimit, dead_letter
+from stream.origin import MAX_ATTEMPTS, Origin
 from stream.transport import OutRecord
 
 HEADERS = st.lists(st.tuples(st.text(max_size=12), st.binary(max_size=12)), max_size=5)
@@ -41,12 +42,12 @@ def test_bytes_and_headers_are_untouched(
 
 
 def test_the_reason_is_in_headers_of_the_contract() -> None:
-    made = letter(attempts=2)
+    made = letter()
     assert made.topic == DEADLETTER_TOPIC
     assert made.partition == 3
     headers = dict(made.headers or [])
-    only_where_cut = ("dlq_truncated", "dlq_sha256")
-    assert (*headers, *only_where_cut) == TOPIC[DEADLETTER_TOPIC].headers
+    only_sometimes = ("dlq_truncated", "dlq_sha256", "dlq_redriven_partition", "dlq_redriven_offset", "dlq_redriven_at")
+    assert (*headers, *only_sometimes) == TOPIC[DEADLETTER_TOPIC].headers
     del headers["dlq_app_version"]
     assert headers == {
         "dlq_reason": b"schema",
@@ -57,8 +58,20 @@ def test_the_reason_is_in_headers_of_the_contract() -> None:
         "dlq_partition": b"3",
         "dlq_offset": b"42",
         "dlq_time": b"1700000000000",
-        "dlq_attempts": b"2",
+        "dlq_attempts": b"1",
     }
+
+
+def test_of_a_redriven_record_it_names_the_first_place_and_counts_one_attempt_more() -> None:
+    made = letter(origin=Origin(partition=1, offset=7, attempts=4, time_ms=1_600_000_000_000))
+    headers = dict(made.headers or [])
+    assert made.partition == 3
+    assert (headers["dlq_partition"], headers["dlq_offset"], headers["dlq_attempts"]) == (b"1", b"7", b"5")
+    assert (headers["dlq_redriven_partition"], headers["dlq_redriven_offset"]) == (b"3", b"42")
+    assert headers["dlq_time"] == b"1600000000000"
+    endless = letter(origin=Origin(1, 7, MAX_ATTEMPTS, None))
+    headers = dict(endless.headers or [])
+    assert (headers["dlq_attempts"], headers["dlq_time"]) == (str(MAX_ATTEMPTS).encode(), b"1700000000000")
 
 
 def test_a_value_that_no_topic_takes_is_kept_in_part_with_its_size_and_hash() -> None:

@@ -11,10 +11,13 @@ from confluent_kafka import KafkaError, Message
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.crash_guard import CrashGuard
+from stream.crash_note import Note, encode
 from stream.door import Door
 from stream.metrics import Metrics
 from stream.records import append_ms_of, headers_of, offset_of
-from stream.transport import FailedRecord, OutRecord, ProduceError
+from stream.state import MemoryStore
+from stream.transport import FailedRecord, OutRecord, ProduceError, StartAt, StartRequest
 from tests.stream.core.doubles import chunk, record
 
 TELEMETRY = "capture.telemetry"
@@ -132,3 +135,68 @@ def test_records_are_read_with_their_types() -> None:
     assert append_ms_of(record(b"", append_ms=5)) == 5
     with pytest.raises(AssertionError):
         offset_of(record(b"", the_offset=None))
+
+
+async def test_a_redriven_signal_goes_on_without_its_first_place_and_a_dead_one_names_it() -> None:
+    rig = Rig()
+    said = {"topic": "capture.signals", "topic_id": "topic-id", "partition": 3, "offset": 5, "attempts": 1}
+    headers = [("own", b"1"), *((f"dlq_{name}", str(value).encode()) for name, value in said.items())]
+    forged = [("own", b"1"), ("dlq_offset", b"9")]
+    records = [
+        record(a_signal("s-1"), the_offset=10, the_headers=headers),
+        record(b"{", the_offset=11, the_headers=headers),
+        record(b"{", the_offset=12, the_headers=forged),
+    ]
+    assert await rig.process(records) == ["done"]
+    forwarded, again, own = rig.out
+    assert forwarded.headers == [("own", b"1")]
+    names = ("dlq_offset", "dlq_attempts", "dlq_redriven_offset")
+    assert [dict(again.headers or []).get(name) for name in names] == [b"5", b"2", b"11"]
+    assert [dict(own.headers or []).get(name) for name in names] == [b"12", b"1", None]
+    assert rig.counted("tellwire_redrive_origins_refused_total") == 1
+
+
+async def isolated(note: Note, end: int) -> CrashGuard:
+    """A guard that takes the door's partition 3 over from a process that left this note."""
+    store = MemoryStore()
+    await store.replace_crash_note("capture.signals", 3, None, encode(note), 60_000)
+    guard = CrashGuard(store, Metrics())
+    request = StartRequest("capture.signals", "topic-id", 3, 0, 0, end)
+    await guard.look([request], {("capture.signals", 3): StartAt(0)})
+    await guard.begin([("capture.signals", 3)])
+    return guard
+
+
+async def test_one_by_one_the_condemned_signal_is_a_dead_letter_and_its_neighbours_go_on() -> None:
+    """The door's commit is behind: what had survived before comes again, and the condemned one is still known."""
+    note = Note(owner="before", topic_id="topic-id", offset=2, starts=3, until=4, deaths=2)
+    guard, rig = await isolated(note, end=7), Rig()
+    values = [a_signal(f"s-{offset}") for offset in range(7)]
+    made, ended = chunk([record(value, the_offset=offset) for offset, value in enumerate(values)])
+    await rig.door.process(made, guard.isolation("capture.signals", 3))
+    assert ended == ["done"]
+    assert [out.value for out in rig.out if out.topic == TELEMETRY] == values[:2] + values[3:]
+    (letter,) = [out for out in rig.out if out.topic == "risk.deadletter"]
+    assert letter.value == values[2]
+    headers = dict(letter.headers or [])
+    assert (headers["dlq_reason"], headers["dlq_offset"], headers["dlq_partition"]) == (b"crashes_process", b"2", b"3")
+    assert rig.counted("tellwire_dead_letters_total", reason="crashes_process") == 1
+    assert guard.isolation("capture.signals", 3) is None
+
+
+async def test_a_partition_that_is_gone_while_one_by_one_is_given_up() -> None:
+    guard = await isolated(Note(owner="before", topic_id="topic-id", offset=0, starts=3, until=4), end=5)
+    rig = Rig()
+    made, ended = chunk([record(a_signal(), the_offset=0)], current=False)
+    await rig.door.process(made, guard.isolation("capture.signals", 3))
+    assert ended == ["abandoned: not current"]
+    assert rig.out == []
+
+
+async def test_signals_that_cannot_be_delivered_one_by_one_come_again() -> None:
+    guard = await isolated(Note(owner="before", topic_id="topic-id", offset=0, starts=3, until=4), end=5)
+    rig = Rig(ProduceError([], 1))
+    made, ended = chunk([record(a_signal(), the_offset=0)])
+    with pytest.raises(ProduceError):
+        await rig.door.process(made, guard.isolation("capture.signals", 3))
+    assert ended == ["abandoned: not delivered"]

@@ -2,15 +2,17 @@
 
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.health import Health, HealthServer, Phase
+from stream.health import Health, Phase
 from stream.metrics import Metrics
+from stream.probes import HealthServer
 
-STALL_S = 60.0
+STALL_S, RESTART_S = 60.0, 120.0
 
 
 class Clock:
@@ -40,8 +42,9 @@ TABLE = [
     ("ready lag 5 +61 lag 0", Phase.READY),
     ("ready +1000 lag 5", Phase.STALLED),
     ("ready lag 0 +1000 lag 0 lag 5 +59", Phase.READY),
-    ("ready lag 5 away +1000 lag 5 away +59", Phase.READY),
-    ("ready lag 5 +61 lag 5 away", Phase.READY),
+    ("ready lag 5 away +1000 lag 5 away +59", Phase.WAITING),
+    ("ready lag 5 +61 lag 5 away", Phase.WAITING),
+    ("ready lag 5 away +1000 lag 5 away lag 5 +59", Phase.READY),
     ("draining", Phase.DRAINING),
     ("ready draining", Phase.DRAINING),
     ("ready lag 5 draining +1000", Phase.DRAINING),
@@ -72,7 +75,7 @@ def test_phases(happened: str, phase: Phase) -> None:
 @pytest.fixture
 def served() -> Iterator[tuple[Health, Clock, Metrics, HealthServer]]:
     clock, metrics = Clock(), Metrics()
-    health = Health(STALL_S, clock)
+    health = Health(STALL_S, clock, RESTART_S)
     server = HealthServer(health, metrics.registry, "127.0.0.1", 0)
     yield health, clock, metrics, server
     server.close()
@@ -99,18 +102,34 @@ def test_probes_answer_by_phase(served: tuple[Health, Clock, Metrics, HealthServ
     assert probes() == (200, 200)
     health.observe(7, broker_reachable=True)
     clock.now_s += STALL_S + 1
+    assert probes() == (200, 503), "not ready, but the watchdog has not given it up yet"
+    clock.now_s += RESTART_S - STALL_S
     assert probes() == (503, 503)
     assert json.loads(get(server, "/livez")[1]) == {
         "phase": "stalled",
-        "since_progress_s": 61.0,
+        "since_progress_s": 121.0,
         "waiting_records": 7,
+        "waiting_for": [],
         "broker_reachable": True,
+        "silent_s": {"progress": 121.0},
         "stopped": {},
+        "one_by_one": {},
     }
     health.progressed()
     assert probes() == (200, 200)
+    health.observe(7, broker_reachable=True, waits_for=["store"])
+    assert probes() == (200, 503)
+    assert json.loads(get(server, "/readyz")[1])["waiting_for"] == ["store"]
     health.draining()
     assert probes() == (200, 503)
+
+
+def test_a_silent_client_does_not_keep_the_probes(
+    served: tuple[Health, Clock, Metrics, HealthServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.probes._QuietHandler.timeout", 0.2)
+    with socket.create_connection(("127.0.0.1", served[3].port)):
+        assert get(served[3], "/livez")[0] == 200
 
 
 def test_metrics_and_nothing_else_are_served(served: tuple[Health, Clock, Metrics, HealthServer]) -> None:
@@ -161,4 +180,7 @@ def test_a_broker_that_is_away_is_no_stall_of_any_partition() -> None:
     for _ in range(200):
         health.observe_partitions({"t[0]": (1, 5)}, broker_reachable=False)
         clock.now_s += 1.0
+        assert health.phase is Phase.WAITING
+        assert health.is_alive
+    health.observe_partitions({"t[0]": (1, 5)}, broker_reachable=True)
     assert health.phase is Phase.READY

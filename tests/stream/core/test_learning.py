@@ -327,3 +327,12 @@ def test_the_strangest_vector_counts_though_it_is_not_the_first_of_its_evidence(
         one.learn(served("s", vector, raw={"anomaly": raw}, raw_max={"anomaly": 0.9}, sequence=5))
     made = made_by(one)
     assert anytime(made)[-1] == made.model.raw(strange.astype(np.float32).astype(np.float64)[np.newaxis, :])[0] > before
+
+
+def test_one_session_with_ever_new_amounts_of_evidence_is_bounded(prior: FlatHST) -> None:
+    one = learner(prior)
+    drawn = vectors(40, seed=3)
+    answers = [one.learn(served("one", drawn[n], evidence=f"evidence-{n}")) for n in range(40)]
+    assert answers == [None] * learning.MAX_VECTORS + ["same_evidence"] * (40 - learning.MAX_VECTORS)
+    (session,) = one._sessions.values()
+    assert len(session.learnt) == len(session.vectors) == learning.MAX_VECTORS

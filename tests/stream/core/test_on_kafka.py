@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from schemas.topics import TOPICS, TopicSpec
 from stream import tail, topics
-from stream.app import check_topics
 from stream.cli import app as command_line
+from stream.process import check_topics
 from stream.settings import KafkaSettings, SettingsError
 from stream.topics import BrokerError, Difference
 from tests.support.kafka import KafkaBroker
@@ -144,9 +144,41 @@ def test_the_last_event_of_each_partition_says_what_was_published(kafka_broker: 
     produce(kafka_broker, topic, 2, event(9), event(99, topic_id="an earlier topic"))
     produce(kafka_broker, topic, 3, event(9), b"not json")
     found = tail.last_published(properties(kafka_broker), topic, "T", range(5))
-    assert found == {0: 41, 1: 7}
+    assert found == {0: 41, 1: 7, 3: 9}
     assert tail.last_published(properties(kafka_broker), topic, "T", [1]) == {1: 7}
     assert tail.last_published(properties(kafka_broker), topic, "T", [4]) == {}
+
+
+def again(offset: int, **flags: bool) -> bytes:
+    return json.dumps({**json.loads(event(offset)), **flags}).encode()
+
+
+def test_after_a_crash_in_what_is_published_again_the_first_publications_still_count(kafka_broker: KafkaBroker) -> None:
+    """0 to 299 were published and not written; then twice a few of them again, and a process died each time."""
+    topic = kafka_broker.create_topic(partitions=3)
+    first = [event(offset) for offset in range(300)]
+    repeats = [again(offset, replayed=True) for offset in [*range(5), *range(12)]]
+    produce(kafka_broker, topic, 0, *first, *repeats)
+    produce(kafka_broker, topic, 1, *repeats, again(400, replayed=True), again(3, redriven=True))
+    produce(kafka_broker, topic, 2, again(3, redriven=True))
+    assert tail.last_published(properties(kafka_broker), topic, "T", range(3)) == {0: 299, 1: 400}
+
+
+@pytest.mark.parametrize(
+    ("values", "reach"),
+    [
+        ([], (None, False)),
+        ([event(5)], (5, True)),
+        ([again(5, replayed=True)], (5, False)),
+        ([event(9), again(5, replayed=True)], (9, True)),
+        ([event(9), again(12, replayed=True), again(5, replayed=True)], (12, True)),
+        ([event(9), again(2, redriven=True)], (9, True)),
+        ([event(9), b"", None, b"[", b"\xff"], (9, True)),
+        ([event(9), event(50, topic_id="earlier"), again(2, replayed=True)], (2, True)),
+    ],
+)
+def test_how_far_the_last_events_reach(values: list[bytes | None], reach: tuple[int | None, bool]) -> None:
+    assert tail.reach_of(values, "T") == reach
 
 
 def test_a_tail_that_cannot_be_read_is_one_line_in_time(kafka_broker: KafkaBroker) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream import tail
+from stream.crash_guard import CrashGuard
 from stream.deadletter import DeadLetterLimit
 from stream.metrics import Metrics
 from stream.ownership import Ownership
@@ -43,6 +44,7 @@ class Rig:
             new_limit=lambda: DeadLetterLimit(0.5, 10),
             session_ttl_ms=TTL_MS,
             metrics=self.metrics,
+            crashes=CrashGuard(self.store, self.metrics),
             now_ms=lambda: NOW_MS,
             assigned=self._assigned,
         )
@@ -117,6 +119,48 @@ async def test_start(  # noqa: PLR0917 - a table
     assert await rig.start(committed, low) == (start, publish_from)
 
 
+@pytest.mark.parametrize(
+    ("watermark", "low", "first_at", "start", "hole_to", "found", "rewound"),
+    [
+        # All that was lost is still in the log.
+        (79, 0, None, 80, -1, "rolled_back", 20),
+        (79, 80, 60, 80, -1, "rolled_back", 20),
+        # The log begins later, or what is earlier is older than every session.
+        (79, 90, None, 90, 89, "rolled_back", 10),
+        (79, 0, 95, 95, 94, "rolled_back", 5),
+        # Beyond the commit only a gap is left, which the transport tells of.
+        (79, 150, None, 100, 99, "rolled_back", 0),
+        (None, 0, 60, 60, -1, "lost", 40),
+        (None, 70, 60, 70, -1, "lost", 30),
+    ],
+)
+async def test_what_the_store_lost_is_counted_and_a_hole_is_known(  # noqa: PLR0917 - a table
+    rig: Rig,
+    watermark: int | None,
+    low: int,
+    first_at: int | None,
+    start: int,
+    hole_to: int,
+    found: str,
+    rewound: int,
+) -> None:
+    if watermark is not None:
+        await rig.watermark(watermark)
+    rig.first_at = first_at
+    assert await rig.start(100, low) == (start, 100)
+    assert rig.ownership.owned[0].hole_to == hole_to
+    assert rig.metrics.registry.get_sample_value("tellwire_rewound_offsets_total", {"found": found}) == rewound
+
+
+async def test_a_usual_start_is_no_rewind(rig: Rig) -> None:
+    await rig.watermark(99)
+    await rig.start(100)
+    assert all(
+        rig.metrics.registry.get_sample_value("tellwire_rewound_offsets_total", {"found": found}) is None
+        for found in ("lost", "rolled_back")
+    )
+
+
 async def test_the_rewind_asks_for_a_sessions_lifetime_and_is_told(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     rig.first_at = 60
     with caplog.at_level(logging.WARNING):
@@ -145,9 +189,13 @@ def test_nothing_is_skipped_and_nothing_committed_is_published_again(
             if watermark is not None:
                 await rig.watermark(watermark)
             start, publish_from = await rig.start(committed, low)
-        if watermark is not None:
+        if watermark is not None and watermark + 1 >= (committed or 0):
             # Exactly what is not written yet, whatever the group committed.
             assert start == watermark + 1
+        elif watermark is not None:
+            # The store went back: all that it lost is folded again, less what the log has no more or what is too old.
+            assert committed is not None
+            assert start == min(committed, max(watermark + 1, low, first_at or 0))
         elif committed is not None:
             assert start <= max(committed, low)
         else:

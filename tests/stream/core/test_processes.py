@@ -15,9 +15,9 @@ from prometheus_client import generate_latest
 from schemas.topics import MAX_OUTPUT_BYTES
 from stream import kafka_properties
 from stream.agents import Tasks, register
-from stream.app import make_app, serve, transport_options
 from stream.health import Health
 from stream.metrics import STAGES, Metrics
+from stream.process import make_app, serve, transport_options
 from stream.settings import KafkaSettings, Settings, SettingsError
 from stream.transport import (
     Chunk,
@@ -74,7 +74,8 @@ class TestOptions:
         options = transport_options(made(kafka=kafka), "g", ())
         assert isinstance(options, TransportOptions)
         assert options.drain_deadline_s < options.session_s
-        assert (options.session_timeout_s is None) == (protocol == "consumer")
+        # With any protocol: the broker's own session does not keep a frozen process from doubting in time.
+        assert options.session_timeout_s == session_ms / 1000.0
 
     def test_properties_of_the_clients(self) -> None:
         kafka = KafkaSettings.model_validate(
@@ -97,6 +98,7 @@ class TestOptions:
             "sasl.username": "u",
             "sasl.password": "p",
             "ssl.ca.location": "/ca.pem",
+            "socket.timeout.ms": 10_000,
             "log_level": "3",
             "client.id": "x",
         }

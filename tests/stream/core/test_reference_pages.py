@@ -11,9 +11,10 @@ import typer
 
 from stream import reference_pages, settings
 from stream.cli import app
-from stream.cli.failures import EXIT_CODES
+from stream.exit_status import EXIT_CODES
 from stream.metrics import Metrics
 from stream.reference_pages import PAGES, ROOT, command_line_page, drift, main, metrics_page, render, settings_page
+from stream.store_watch import STORE_FAMILIES
 from stream.transport_watch import FAMILIES
 
 
@@ -63,7 +64,8 @@ def test_every_metric_that_can_be_scraped_is_on_its_page() -> None:
     registered = {
         f"{family.name}_total" if family.type == "counter" else family.name for family in Metrics().registry.collect()
     }
-    assert names == registered | {f"{f.name}_total" if f.kind == "counter" else f.name for f in FAMILIES}
+    watched = {f"{f.name}_total" if f.kind == "counter" else f.name for f in (*FAMILIES, *STORE_FAMILIES)}
+    assert names == registered | watched
 
 
 def test_every_command_and_option_is_on_its_page() -> None:

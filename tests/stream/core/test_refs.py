@@ -34,7 +34,7 @@ def test_another_key_or_kind_gives_another_hash(ref: str) -> None:
 
 
 def test_kinds_stay_apart_although_only_16_bytes_of_them_count() -> None:
-    from stream.pipeline import _SIGNAL_REFS
+    from stream.refs import _SIGNAL_REFS
 
     assert len({name[:16] for name in ("account", "device", "ip", *_SIGNAL_REFS)}) == 3 + len(_SIGNAL_REFS)
 

@@ -72,6 +72,26 @@ class CacheMachine(RuleBasedStateMachine):
         for session_id in gone:
             del self.model[session_id]
 
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def reset(self, data: st.DataObject) -> None:
+        session_id = data.draw(st.sampled_from(sorted(self.model)))
+        before = self.model[session_id][1]
+        self.cache.reset(session_id)
+        meta = self.cache.peek(session_id)
+        assert meta == Meta()
+        assert meta is not before
+        self.model[session_id] = (0.0, meta)
+
+    @rule(session_id=IDS)
+    def drop(self, session_id: str) -> None:
+        slot = self.cache._slots[session_id][0] if session_id in self.model else None
+        self.cache.drop(session_id)
+        if slot is not None:
+            assert not self.cache.rows[slot].any(), "what was forgotten is overwritten"
+            del self.model[session_id]
+            self.order.remove(session_id)
+
     @rule()
     def clear(self) -> None:
         self.cache.clear()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import msgspec
@@ -24,8 +25,10 @@ from schemas.snapshot import Snapshot
 from stream.learner import records_of
 from stream.metrics import Metrics
 from stream.snapshots import SnapshotReader
+from stream.tail import record_at
 from tests.stream.core.doubles import FakeRecord
 from tests.support.kafka import KafkaBroker
+from tests.support.snapshots import DAMAGES, damaged
 
 NOWHERE = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
 DAY_MS = 24 * 3_600_000
@@ -56,6 +59,7 @@ class Polled(FakeRecord):
     """What a consumer's poll returns: a record, or an event of the partition."""
 
     event: int | None = None
+    the_offset: int | None = field(default_factory=itertools.count().__next__)
 
     def error(self) -> KafkaError | None:
         return None if self.event is None else KafkaError(self.event)
@@ -75,6 +79,7 @@ def all_of(*snapshots: Snapshot, at_ms: int = 1_700_000_000_000) -> list[Polled]
 @pytest.fixture
 def reader() -> Iterator[SnapshotReader]:
     found = SnapshotReader(NOWHERE, Metrics())
+    found._fetch = lambda _: None  # type: ignore[method-assign, assignment]
     yield found
     found.stop()
 
@@ -163,12 +168,95 @@ def test_old_keys_by_hash_are_told_until_they_have_a_tombstone(reader: SnapshotR
         return {f"{one.kind}/{one.flow}/{one.hash}".encode() for one in snapshots}
 
     assert reader.superseded(0) == []
+    # One is always kept to fall back to, however old it is.
     assert set(reader.superseded(DAY_MS)) == keys(*old)
-    assert set(reader.superseded(30 * DAY_MS)) == keys(*old, *newer)
+    assert set(reader.superseded(30 * DAY_MS)) == keys(*old)
     give(reader, *(polled(None, key.decode()) for key in keys(*old)), polled(b"{", "odd"), polled(None, "odd"))
-    assert set(reader.superseded(30 * DAY_MS)) == keys(*newer)
+    assert set(reader.superseded(30 * DAY_MS)) == set()
     give(reader, *all_of(*a_pair(4), at_ms=3 * DAY_MS))
+    assert set(reader.superseded(2 * DAY_MS)) == keys(*newer)
+    give(reader, *all_of(*a_pair(5), at_ms=4 * DAY_MS))
     assert set(reader.superseded(30 * DAY_MS)) == keys(*newer, *latest)
+
+
+@pytest.mark.parametrize("half", [0, 1])
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_snapshot_leaves_the_old_one_serving(reader: SnapshotReader, how: str, half: int) -> None:
+    old, new = a_pair(1), a_pair(2)
+    give(reader, END, *all_of(*old))
+    served, learnt = reader.current, reader.learnt
+    key = f"{new[half].kind}/signup/latest"
+    began = time.process_time()
+    give(reader, polled(damaged(new[half], how), key))
+    assert time.process_time() - began < 0.5
+    assert (reader.current, reader.learnt, refused(reader)) == (served, learnt, 1)
+    assert reader.current.members == members(*old)
+    give(reader, *all_of(*new))
+    assert reader.current.members == members(*new)
+
+
+def test_a_snapshot_under_anothers_key_is_refused(reader: SnapshotReader) -> None:
+    table, trees = a_pair(1)
+    give(reader, END, polled(encode(trees), "anomaly_hst/login/latest"), polled(encode(table), "calibration/signup/x"))
+    assert (reader.current, reader.learnt, refused(reader)) == (EMPTY, {}, 1)
+
+
+def test_only_keys_of_ours_are_kept_in_memory(reader: SnapshotReader) -> None:
+    give(reader, *(polled(b"x" * 1_000, f"anomaly_hst/flow-{i}/latest") for i in range(100)))
+    give(reader, *(polled(b"x", "a" * 300 + "/latest") for _ in range(3)))
+    assert reader._unapplied == {}
+
+
+def falling_back(reader: SnapshotReader, *records: Polled) -> list[int]:
+    """Give the records to a reader that starts, and that can read them again; return the offsets that it read again."""
+    by_offset = {one.the_offset: one.the_value for one in records}
+    fetched: list[int] = []
+
+    def fetch(offset: int) -> bytes | None:
+        fetched.append(offset)
+        return by_offset.get(offset)
+
+    reader._fetch = fetch  # type: ignore[method-assign]
+    give(reader, *records, END)
+    return fetched
+
+
+@pytest.mark.parametrize("half", [0, 1, 2])
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_start_falls_back_one_snapshot(reader: SnapshotReader, how: str, half: int) -> None:
+    old, new = a_pair(1), a_pair(2)
+    broken = [damaged(one, how) if half in (number, 2) else encode(one) for number, one in enumerate(new)]
+    # As a learner with a damaged memory would write it: alike under the hash and as the latest.
+    written = [polled(value, f"{one.kind}/signup/{one.hash}") for value, one in zip(broken, new, strict=True)]
+    written += [polled(value, f"{one.kind}/signup/latest") for value, one in zip(broken, new, strict=True)]
+    falling_back(reader, *all_of(*old), *written)
+    assert reader.current.members == members(*old)
+    label = {"flow": "signup"}
+    assert reader._metrics.registry.get_sample_value("tellwire_snapshot_fallbacks_total", label) == 1
+    value = reader._metrics.registry.get_sample_value(
+        "tellwire_snapshot_timestamp_seconds", label | {"kind": "calibration"}
+    )
+    assert value == old[0].created_at / 1000
+    # What was learnt last counts for the learner, where its trees are whole; else it learns again from the old offsets.
+    assert reader.learnt["signup"].offsets == ({0: 2} if half == 0 else {0: 1})
+    give(reader, *all_of(*a_pair(3)))
+    assert reader.current.members == members(*a_pair(3))
+
+
+def test_a_latest_that_serves_reads_nothing_again(reader: SnapshotReader) -> None:
+    assert falling_back(reader, *all_of(*a_pair(1)), *all_of(*a_pair(2))) == []
+    assert reader.current.members == members(*a_pair(2))
+
+
+def test_falling_back_reads_a_few_records_only(reader: SnapshotReader) -> None:
+    records = []
+    for seed in range(1, 30):
+        records += [polled(b"{", f"{one.kind}/signup/{one.hash}") for one in a_pair(seed)]
+    records.append(polled(b"{", "anomaly_hst/signup/latest"))
+    fetched = falling_back(reader, *records)
+    assert len(fetched) == 3
+    assert fetched == sorted(fetched, reverse=True)
+    assert reader.current is EMPTY
 
 
 def test_nothing_that_a_record_holds_ends_the_thread(
@@ -248,9 +336,29 @@ def test_snapshots_are_followed_and_a_refused_one_leaves_the_old_one_serving(
     until(lambda: reader.current.members == members(*second, *other))
     assert served.members == members(*first, *other)
     assert reader.learnt["signup"].offsets == {0: 3}
-    # The first pair, another registry's, and what was tampered with; all written just now.
-    assert len(reader.superseded(2**62)) == 2 + 2 + 1
+    # Of the flow, the first pair and one of another registry; the newest of each kind are kept to fall back to.
+    assert len(reader.superseded(2**62)) == 2 + 1
     assert reader.superseded(int(time.time() * 1000) - DAY_MS) == []
+
+
+def test_a_start_reads_an_older_pair_again_from_the_broker(
+    kafka_broker: KafkaBroker, following: tuple[SnapshotReader, Metrics, str]
+) -> None:
+    reader, metrics, topic = following
+    old, new = a_pair(1), a_pair(2)
+    publish(kafka_broker, topic, *old)
+    producer = Producer({"bootstrap.servers": kafka_broker.bootstrap, "log_level": 0})
+    for one in new:
+        for name in (one.hash, "latest"):
+            producer.produce(topic, damaged(one, "NaN"), key=f"{one.kind}/signup/{name}", partition=0)
+    producer.flush(10)
+    assert reader.start(30.0)
+    assert reader.current.members == members(*old)
+    assert reader.learnt["signup"].offsets == {0: 1}
+    assert metrics.registry.get_sample_value("tellwire_snapshot_fallbacks_total", {"flow": "signup"}) == 1
+    properties = {"bootstrap.servers": kafka_broker.bootstrap, "log_level": 0}
+    assert record_at(properties, topic, 0, 0) == encode(old[0])
+    assert record_at(properties, topic, 0, 10_000) is None
 
 
 def test_an_empty_topic_is_caught_up_with_at_once_and_a_missing_broker_is_not(

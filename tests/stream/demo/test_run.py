@@ -9,19 +9,21 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from stream.demo import parts
 from stream.demo.children import Child, DemoError, python, stop_all
 from stream.demo.parts import Choice, Endpoints, environment
-from stream.demo.run import Demo
+from stream.demo.run import Demo, Started
 from stream.embedded import EmbeddedStore
 
 FAKE = Path(__file__).with_name("fake_worker.py")
@@ -91,7 +93,8 @@ def test_a_part_that_cannot_start_ends_it_with_its_log(monkeypatch: pytest.Monke
     assert children_of_this_process() == before
 
 
-def test_an_interrupt_sends_nothing_more_drains_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def started(tmp_path: Path) -> tuple[subprocess.Popen[str], Started]:
+    """Start a demo in a process of its own; return it when all runs, and where everything is."""
     script = tmp_path / "demo.py"
     script.write_text(
         "import sys\n"
@@ -106,8 +109,13 @@ def test_an_interrupt_sends_nothing_more_drains_and_leaves_nothing_behind(tmp_pa
         [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     assert process.stdout is not None
-    process.stdout.readline()  # where everything is
+    where = msgspec.json.decode(process.stdout.readline(), type=Started)
     process.stdout.readline()  # the first event: all runs
+    return process, where
+
+
+def test_an_interrupt_sends_nothing_more_drains_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    process, _ = started(tmp_path)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -115,6 +123,24 @@ def test_an_interrupt_sends_nothing_more_drains_and_leaves_nothing_behind(tmp_pa
     assert summary["type"] == "demo.summary"
     assert summary["lost"] == 0
     assert summary["risk_events"] > 0
+
+
+def test_asked_to_end_again_and_again_it_takes_all_its_parts_with_it_in_time(tmp_path: Path) -> None:
+    process, where = started(tmp_path)
+    ports = [int(address.rsplit(":", 1)[1].partition("/")[0]) for address in (where.broker, where.worker_metrics)]
+    for port in ports:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    began = time.monotonic()
+    for _ in range(20):
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        time.sleep(0.05)
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert time.monotonic() - began < 20
+    for port in ports:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
 def test_a_killed_demo_takes_its_children_with_it(tmp_path: Path) -> None:

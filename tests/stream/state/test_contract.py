@@ -40,7 +40,7 @@ class TestSessions:
 
     async def test_what_is_written_is_read_whatever_the_id_holds(self, make_store: StoreMaker) -> None:
         store = await make_store()
-        blobs = {session_id: bytes([number]) * (number * 97) for number, session_id in enumerate(ODD_IDS)}
+        blobs = {session_id: bytes([number]) * (1 + number * 97) for number, session_id in enumerate(ODD_IDS)}
         await store.commit(TOPIC, 3, None, at(10), blobs, [], TTL)
         loaded = await store.load(TOPIC, 3, [*ODD_IDS, "unknown"], [])
         assert loaded.blobs == {**blobs, "unknown": None}
@@ -72,6 +72,46 @@ class TestSessions:
         blobs = {f"s{number}": number.to_bytes(2, "big") * 500 for number in range(256)}
         await store.commit(TOPIC, 0, None, at(255), blobs, [], TTL)
         assert (await store.load(TOPIC, 0, list(blobs), [])).blobs == blobs
+
+
+class TestRemoval:
+    async def test_a_session_is_removed_with_the_watermark_and_its_neighbours_stay(
+        self, make_store: StoreMaker
+    ) -> None:
+        store = await make_store()
+        await store.commit(TOPIC, 0, None, at(1), {"s": b"one", "t": b"two"}, [link("s"), link("t")], TTL)
+        await store.commit(TOPIC, 0, at(1), at(2), {"u": b"three", "s": None, "never there": None}, [], TTL)
+        loaded = await store.load(TOPIC, 0, ["s", "t", "u", "never there"], [])
+        assert loaded.blobs == {"s": None, "t": b"two", "u": b"three", "never there": None}
+        assert loaded.watermark == at(2)
+        assert await counts(store) == Count(2, 2, 2), "counters run out by themselves"
+
+    async def test_the_same_id_in_another_partition_stays(self, make_store: StoreMaker) -> None:
+        store = await make_store()
+        for partition in (0, 1):
+            await store.commit(TOPIC, partition, None, at(1), {"s": b"x"}, [], TTL)
+        await store.commit(TOPIC, 0, at(1), at(2), {"s": None}, [], TTL)
+        assert (await store.load(TOPIC, 1, ["s"], [])).blobs == {"s": b"x"}
+
+    async def test_a_refused_commit_removes_nothing(self, make_store: StoreMaker) -> None:
+        store, stale = await make_store(), await make_store()
+        await store.commit(TOPIC, 0, None, at(5), {"s": b"x"}, [], TTL)
+        with pytest.raises(WatermarkConflict):
+            await stale.commit(TOPIC, 0, at(4), at(6), {"s": None}, [], TTL)
+        assert (await store.load(TOPIC, 0, ["s"], [])).blobs == {"s": b"x"}
+
+    async def test_what_was_removed_can_be_written_again(self, make_store: StoreMaker) -> None:
+        store = await make_store()
+        await store.commit(TOPIC, 0, None, at(1), {"s": b"x"}, [], TTL)
+        await store.commit(TOPIC, 0, at(1), at(2), {"s": None}, [], TTL)
+        await store.commit(TOPIC, 0, at(2), at(3), {"s": b"y"}, [], TTL)
+        assert (await store.load(TOPIC, 0, ["s"], [])).blobs == {"s": b"y"}
+
+    async def test_an_empty_value_is_refused(self, make_store: StoreMaker) -> None:
+        store = await make_store()
+        with pytest.raises(ValueError, match="None removes it"):
+            await store.commit(TOPIC, 0, None, at(1), {"s": b""}, [], TTL)
+        assert (await store.load(TOPIC, 0, [], [])).watermark is None
 
 
 class TestWatermark:

@@ -16,7 +16,7 @@ import pytest
 from features.velocity import Link
 from stream.state import ConnectionOptions, RedisStore, StoreMisconfigured, Watermark, describe_keys
 from stream.state.counters import ENTITY_SHARDS, ENTITY_TTL_MS
-from stream.state.keys import Keys, pack_expected, unpack_watermark
+from stream.state.keys import WATERMARK_TTL_MS, Keys, pack_expected, unpack_watermark
 from tests.support import require
 from tests.support.redis import RedisServer
 
@@ -89,6 +89,7 @@ class TestKeys:
         await store.commit(
             "t", 3, None, Watermark("id", 1), {"s": b"x"}, [*links, Link("device", "d", "ips", "i", NOON)], 9_000
         )
+        await store.replace_crash_note("t", 3, None, b"note", 9_000)
         await store.close()
         patterns = {
             each.pattern: re.compile(
@@ -111,11 +112,14 @@ class TestKeys:
                 seen.add(pattern)
                 assert client.type(key).decode() == kinds[pattern].replace("sorted set", "zset")
                 left_ms = client.pttl(key)
-                if pattern.endswith(":w"):
-                    assert left_ms == -1
-                else:
-                    limit = 9_000 if ":s:" in pattern else ENTITY_TTL_MS
-                    assert limit - 5_000 < left_ms <= limit
+                limit = (
+                    9_000
+                    if ":s:" in pattern or pattern.endswith(":c")
+                    else WATERMARK_TTL_MS
+                    if pattern.endswith(":w")
+                    else ENTITY_TTL_MS
+                )
+                assert limit - 5_000 < left_ms <= limit
         assert seen == set(patterns)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -25,10 +26,17 @@ from tests.support.redis import RedisServer
 TOPIC = "t"
 NOON = 1_790_000_100_000
 TTL = 60_000
+PAGE = Path("docs/explanation/redis-and-guarantees.md")
 
 
 def at(offset: int) -> Watermark:
     return Watermark("id", offset)
+
+
+def documented_user() -> list[str]:
+    """Return the command that makes the user whom the documentation asks for."""
+    (line,) = [line for line in PAGE.read_text().splitlines() if line.startswith("ACL SETUSER ")]
+    return ["ACL SETUSER", *line.removeprefix("ACL SETUSER ").split()]
 
 
 @pytest.fixture
@@ -70,7 +78,8 @@ class TestUnavailable:
             for _ in range(3):
                 with pytest.raises(StoreUnavailable):
                     await store.load(TOPIC, 0, ["s"], [])
-            assert time.perf_counter() - started < 2
+            # A server may be slow rather than dead: each try waits twice as long as the one before, up to a limit.
+            assert 2.0 < time.perf_counter() - started < 4
             assert store.stats.unavailable_total == 3
             proxy.heal()
             assert (await store.load(TOPIC, 0, ["s"], [])).blobs == {"s": b"x"}
@@ -269,9 +278,11 @@ class TestMisconfigured:
 
     async def test_the_rights_that_the_documentation_asks_for_are_enough(self, own_server: RedisServer) -> None:
         with own_server.client() as client:
-            rules = "+@read +@write +evalsha +script|load +ping +info -@dangerous +info"
-            client.execute_command("ACL SETUSER", "worker", "on", ">secret", "~{tellwire:*", *rules.split())
-        async with opened(own_server.url, username="worker", password="secret") as store:
+            client.execute_command(*documented_user())
+        url = own_server.url.replace("/0", "/1")
+        async with opened(url, username="tellwire", password="PASSWORD") as store:
+            assert all("permit" not in warning for warning in store.warnings)
+            await store.check()
             links = [Link("account", "A", "sessions", f"s{number}", NOON) for number in range(100)]
             await store.commit(TOPIC, 0, None, at(1), {"s": b"x"}, links, TTL)
             loaded = await store.load(TOPIC, 0, ["s"], [CounterRead("account", "A", NOON)])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from schemas.envelope import encode
 from schemas.risk import RiskEvent
@@ -22,12 +22,19 @@ from schemas.topics import TOPICS
 from stream import topics
 from tests.support import ledger
 from tests.support.kafka import KafkaBroker
-from tests.support.process import end, free_ports, spawn
+from tests.support.process import Deadline, end, free_ports, spawn
 from tests.support.redis import RedisServer
 
 REF_KEY = "integration-tests-only-0123456789"
 START_S = 240.0
 """The first start on a machine compiles the kernels."""
+
+_COORDINATOR_MOVES = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
+"""A young or shaken broker says so for a moment."""
 
 _risk_events = msgspec.json.Decoder(RiskEvent)
 
@@ -69,6 +76,10 @@ class Process:
                 raise AssertionError(f"not {what} in {seconds} s:\n{self.text()[-4000:]}")
             time.sleep(0.05)
 
+    def wait_said(self, words: str, seconds: float) -> None:
+        """Wait until its log has these words."""
+        self.wait(lambda: words in self.text(), seconds, f"saying {words!r}")
+
     def text(self) -> str:
         """Return its log so far."""
         return self.log.read_text(errors="replace")
@@ -87,29 +98,55 @@ class Pipeline:
     redis: RedisServer
     folder: Path
     extra: dict[str, str] = field(default_factory=dict)
+    """Settings of all processes, such as `KAFKA__SESSION_TIMEOUT_MS`."""
+    group: str = "tellwire"
+    bootstrap: str = ""
+    """Where the processes find Kafka, unless it is the broker itself: a proxy's address."""
+    redis_url: str = ""
+    """Where they find Redis, likewise."""
     processes: list[Process] = field(default_factory=list)
+    partitions: int = 0
+    nodes: Sequence[RedisServer] = ()
+    """The masters of a Redis Cluster; `redis` is one of them then."""
+
+    @property
+    def redis_is_cluster(self) -> bool:
+        """Whether state is in a Redis Cluster."""
+        return len(self.nodes) > 1
+
+    def stored_keys(self) -> Iterator[bytes]:
+        """Yield every key in Redis."""
+        for node in self.nodes or [self.redis]:
+            with node.client() as client:
+                yield from client.scan_iter(count=5_000)
 
     def create_topics(self, partitions: int) -> None:
         """Make all topics anew."""
+        self.partitions = partitions
         admin = self.broker.admin
         known = [spec.name for spec in TOPICS if spec.name in admin.list_topics(timeout=10).topics]
         for name in known:
             self.broker.delete_topic(name)
-        topics.apply({"bootstrap.servers": self.broker.bootstrap}, partitions=partitions, replication_factor=1)
+        topics.apply({"bootstrap.servers": self.broker.bootstrap}, partitions=partitions, replication_factor=-1)
 
-    def start(self, command: str, **settings: str) -> Process:
-        """Start `tellwire <command>`; settings as `KAFKA__GROUP="x"`."""
+    def start(self, command: str, entry: Sequence[str] = (), **settings: str) -> Process:
+        """Start `tellwire <command>`; settings as `KAFKA__GROUP="x"`.
+
+        `entry`: arguments of Python to run instead, such as `["-m", "tests.fault.crashing_worker"]`.
+        """
         port = free_ports(1)[0]
         env = {
-            "TELLWIRE_KAFKA__BOOTSTRAP_SERVERS": self.broker.bootstrap,
-            "TELLWIRE_REDIS__URL": self.redis.url,
+            "TELLWIRE_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap or self.broker.bootstrap,
+            "TELLWIRE_KAFKA__GROUP": self.group,
+            "TELLWIRE_REDIS__URL": self.redis_url or self.redis.url,
+            "TELLWIRE_REDIS__CLUSTER": str(self.redis_is_cluster).lower(),
             "TELLWIRE_KEYS__REF_KEY": REF_KEY,
             "TELLWIRE_METRICS__PORT": str(port),
             "TELLWIRE_LOG__FORMAT": "text",
             **{f"TELLWIRE_{name}": value for name, value in {**self.extra, **settings}.items()},
         }
         log = self.folder / f"{command}-{len(self.processes)}.log"
-        started = Process(spawn([sys.executable, "-m", "stream", command], log, env), port, log)
+        started = Process(spawn([sys.executable, *(entry or ("-m", "stream", command))], log, env), port, log)
         self.processes.append(started)
         return started
 
@@ -147,21 +184,38 @@ class Pipeline:
 
         worker.wait(answered, seconds, f"done with {inputs} records")
 
-    def wait_committed(self, worker: Process, group: str = "tellwire", seconds: float = 60.0) -> None:
-        """Wait until `group` has committed the end of the input: everything is finished, as the broker knows it.
+    def wait_committed(self, worker: Process, group: str | None = None, seconds: float = 60.0) -> None:
+        """Wait until `group` (None: ours) has committed the end of the input: all is finished, as the broker knows it.
 
         A count of answers can't say so after a kill (repeats count too), nor can the worker's own lag just after a
         start, before it knows where its partitions end.
         """
         worker.wait(lambda: self.uncommitted(group) == 0, seconds, "at the end of the log")
 
-    def uncommitted(self, group: str) -> int:
-        """Return how many input records `group` has not committed."""
-        topic = "capture.telemetry"
-        with self._consumer(group) as consumer:
-            ends = self._ends(consumer, topic)
-            committed = consumer.committed([TopicPartition(topic, p) for p in ends], timeout=10)
-            return sum(ends[one.partition] - max(0, one.offset) for one in committed)
+    def uncommitted(self, group: str | None = None) -> int:
+        """Return how many input records `group` (None: ours) has not committed."""
+        committed = self.committed(group)
+        return sum(end - committed.get(number, 0) for number, end in self.ends("capture.telemetry").items())
+
+    def committed(self, group: str | None = None) -> dict[int, int]:
+        """Return what `group` (None: ours) has committed of the input, by partition; 0 where nothing."""
+        with self._consumer(group or self.group) as consumer:
+            asked = [TopicPartition("capture.telemetry", number) for number in range(self.partitions)]
+            deadline = Deadline(30, pause_s=0.2)
+            while deadline.waits():
+                try:
+                    found = consumer.committed(asked, timeout=10)
+                except KafkaException as error:
+                    if error.args[0].code() not in _COORDINATOR_MOVES:
+                        raise
+                else:
+                    return {one.partition: max(0, one.offset) for one in found}
+        raise AssertionError("the group has no coordinator")
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """Return the end offset of each partition of a topic."""
+        with self._consumer("ends") as consumer:
+            return self._ends(consumer, topic)
 
     def answers(self) -> int:
         """Return how many risk events and dead letters there are."""

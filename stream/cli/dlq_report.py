@@ -1,0 +1,257 @@
+"""How dead letters are told: as tables for people and as JSON for programs, with everything from outside escaped."""
+
+import base64
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import typer
+from confluent_kafka import Message
+
+from schemas.meanings import REASONS
+from stream.cli.listing import Listing
+from stream.dead_letter_log import DeadLetter, Found, Known
+from stream.origin import without_origin
+from stream.records import headers_of
+from stream.redrive import Outcome
+
+SHOWN_BYTES: Final = 16_384
+"""Most of a value that a terminal gets; `--save` and `--json` give all of it."""
+NAMED: Final = 10
+"""Ids that are named for each kind of failure."""
+SENSITIVE: Final = "What follows came from outside and may be personal data: keep it out of tickets and chats."
+
+Json = dict[str, Any]
+
+
+def printable(text: str) -> str:
+    """Return text without what steers a terminal or hides: control, format and unassigned characters are escaped."""
+    return "".join(each if _is_plain(each) else f"\\u{{{ord(each):x}}}" for each in text)
+
+
+def escaped(value: bytes) -> str:
+    """Return bytes as one line of text: UTF-8 where they are, hex where not, and nothing that steers a terminal."""
+    return printable(value.decode("utf-8", errors="backslashreplace"))
+
+
+def _is_plain(character: str) -> bool:
+    return character == " " or unicodedata.category(character)[0] not in "CZ"
+
+
+def listed(found: Found, chosen: Sequence[Known], limit: int) -> Json:
+    """Return the counts and the latest dead letters as JSON."""
+    return {
+        "records": len(chosen),
+        "waiting": sum(not one.redriven for one in chosen),
+        "redriven": sum(one.redriven for one in chosen),
+        "repeats": sum(one.repeats for one in chosen),
+        "unreadable": found.unreadable_total,
+        "by_reason": dict(_counted(one.letter.reason for one in chosen)),
+        "by_topic": dict(_counted(one.letter.source[0] for one in chosen)),
+        "by_partition": dict(_counted(f"{one.letter.source[0]}[{one.letter.source[2]}]" for one in chosen)),
+        "latest": [_entry(one.letter) | {"state": _state(one)} for one in chosen[:limit]],
+    }
+
+
+def print_list(found: Found, chosen: Sequence[Known], limit: int) -> None:
+    """Print the counts and the latest dead letters as tables."""
+    waiting = sum(not one.redriven for one in chosen)
+    if chosen:
+        _print_counts(chosen)
+    if chosen and limit:
+        typer.echo()
+        table = Listing("id", "offset", "bytes", "tries", "given up", "state", "reason and path")
+        for one in sorted(chosen[:limit], key=lambda one: _input(one.letter)):
+            letter = one.letter
+            table.add(
+                printable(_input(letter)),
+                letter.id,
+                str(letter.source[3]),
+                str(letter.size_bytes),
+                str(letter.attempts),
+                _time(letter.time_ms),
+                _state(one),
+                f"{printable(letter.reason)} at {printable(letter.path)}",
+            )
+        table.print()
+        typer.echo()
+    named = f"; the latest {min(limit, len(chosen))} are named" if len(chosen) > limit else ""
+    typer.echo(f"{_records(len(chosen))} in the dead letters, {waiting} waiting{named}.")
+    if found.unreadable_total:
+        verb = "is" if found.unreadable_total == 1 else "are"
+        typer.echo(f"{_records(found.unreadable_total)} there {verb} not from a worker.", err=True)
+
+
+def _print_counts(chosen: Sequence[Known]) -> None:
+    counts = Listing("what", "records", "waiting", "meaning")
+    groups = (
+        ("by reason", lambda one: one.letter.reason),
+        ("by topic", lambda one: one.letter.source[0]),
+        ("by partition", lambda one: _input(one.letter)),
+    )
+    for heading, name_of in groups:
+        waiting = Counter(name_of(one) for one in chosen if not one.redriven)
+        for name, count in _counted(name_of(one) for one in chosen):
+            meaning = REASONS.get(name, "") if heading == "by reason" else ""  # type: ignore[call-overload]
+            counts.add(f"[{heading}]", printable(name), str(count), str(waiting[name]), meaning.replace("`", ""))
+    counts.print()
+
+
+def shown(letter: DeadLetter, record: Message, *, value: bool) -> Json:
+    """Return one dead letter as JSON; with `value` also the bytes that came from outside."""
+    own = without_origin(headers_of(record))
+    key, content = record.key(), record.value()
+    found = _entry(letter) | {
+        "app_version": letter.app_version,
+        "topic_id": letter.source[1],
+        "appended": _time(letter.source_time_ms),
+        "failed_again_at": None if letter.failed_at is None else f"{letter.failed_at[0]}:{letter.failed_at[1]}",
+        "key_bytes": None if key is None else len(key),
+        "own_headers": len(own),
+    }
+    if value:
+        found["sensitive"] = {
+            "key_base64": _base64(key),
+            "value_base64": _base64(content),
+            "own_headers": [{"name": name, "base64": _base64(each)} for name, each in own],
+        }
+    return found
+
+
+def print_letter(letter: DeadLetter, record: Message, *, value: bool) -> None:
+    """Print one dead letter; with `value` also the bytes that came from outside, escaped."""
+    table = Listing("name", "value")
+    table.add("[why]", "reason", f"{printable(letter.reason)}: {REASONS.get(letter.reason, '')}".replace("`", ""))  # type: ignore[call-overload]
+    for name, text in (("path", letter.path), ("detail", letter.detail), ("version", letter.app_version)):
+        table.add("[why]", name, printable(text))
+    table.add("[why]", "tries", str(letter.attempts))
+    table.add("[why]", "given up", _time(letter.time_ms))
+    table.add("[input]", "place", f"{printable(_input(letter))} offset {letter.source[3]}")
+    table.add("[input]", "topic id", printable(letter.source[1]))
+    table.add("[input]", "appended", _time(letter.source_time_ms))
+    if letter.failed_at is not None:
+        table.add("[input]", "again at", f"partition {letter.failed_at[0]} offset {letter.failed_at[1]}, redriven")
+    own = without_origin(headers_of(record))
+    key, content = record.key(), record.value()
+    kept = f", of which {len(content or b'')} were kept" if letter.truncated else ""
+    table.add("[bytes]", "key", _size(key))
+    table.add("[bytes]", "value", f"{letter.size_bytes} bytes{kept}" if content is not None else _size(None))
+    table.add("[bytes]", "own headers", str(len(own)))
+    table.print()
+    if not value:
+        typer.echo("\nKey, value and own headers are not shown: they may be personal data. See --value and --save.")
+        return
+    typer.echo(f"\n{SENSITIVE}\n")
+    for name, each in own:
+        typer.echo(f"header {printable(name)}: {escaped(each)}")
+    typer.echo(f"key: {'none' if key is None else escaped(key)}")
+    typer.echo(f"value: {'none' if content is None else escaped(content[:SHOWN_BYTES])}")
+    if content is not None and len(content) > SHOWN_BYTES:
+        typer.echo(f"... and {len(content) - SHOWN_BYTES} bytes more; --save FILE keeps them all")
+
+
+def print_plan(outcome: Outcome) -> None:
+    """Print what would be sent, and what would not and why."""
+    typer.echo(f"{_records(len(outcome.planned))} can be sent again")
+    for letter in outcome.planned[:NAMED]:
+        typer.echo(f"  {letter.id}  {_line(letter)}")
+    if len(outcome.planned) > NAMED:
+        typer.echo(f"  ... and {len(outcome.planned) - NAMED} more")
+    if outcome.repeats_total:
+        typer.echo(f"{outcome.repeats_total} further dead letters are repeats of chosen ones: each record is sent once")
+    _print_whys("skipped", outcome.skipped)
+    _print_whys("not sent", outcome.refused)
+
+
+def print_sent(outcome: Outcome) -> None:
+    """Print what was sent, and what was not and why."""
+    typer.echo(f"{_records(len(outcome.sent))} sent again")
+    for letter, partition, offset in outcome.sent[:NAMED]:
+        typer.echo(f"  {letter.id}  {_line(letter)} -> partition {partition} offset {offset}")
+    if len(outcome.sent) > NAMED:
+        typer.echo(f"  ... and {len(outcome.sent) - NAMED} more")
+    _print_whys("failed", outcome.failed)
+    left = len(outcome.planned) - len(outcome.sent) - len(outcome.failed)
+    if outcome.failed and left > 0:
+        typer.echo(f"{left} behind these were not tried: mend the cause and run it again")
+    _print_whys("without a note", [(each, "a later run would send it again") for each in outcome.unnoted])
+
+
+def redriven(outcome: Outcome, *, dry_run: bool) -> Json:
+    """Return what became of each chosen dead letter as JSON."""
+    return {
+        "dry_run": dry_run,
+        "planned": [_entry(letter) for letter in outcome.planned],
+        "sent": [_entry(one) | {"to": {"partition": p, "offset": o}} for one, p, o in outcome.sent],
+        "repeats": outcome.repeats_total,
+        "unnoted": outcome.unnoted,
+        **{
+            name: [{"id": each, "why": why} for each, why in which]
+            for name, which in (
+                ("skipped", outcome.skipped),
+                ("refused", outcome.refused),
+                ("failed", outcome.failed),
+            )
+        },
+    }
+
+
+def _print_whys(what: str, which: Sequence[tuple[str, str]]) -> None:
+    for why, count in _counted(why for _, why in which):
+        ids = [each for each, said in which if said == why]
+        more = f" and {count - NAMED} more" if count > NAMED else ""
+        typer.echo(f"{count} {what}: {printable(why)} ({', '.join(ids[:NAMED])}{more})")
+
+
+def _entry(letter: DeadLetter) -> Json:
+    return {
+        "id": letter.id,
+        "topic": letter.source[0],
+        "partition": letter.source[2],
+        "offset": letter.source[3],
+        "reason": letter.reason,
+        "path": letter.path,
+        "detail": letter.detail,
+        "attempts": letter.attempts,
+        "time": _time(letter.time_ms),
+        "size_bytes": letter.size_bytes,
+        "truncated": letter.truncated,
+    }
+
+
+def _counted(names: Any) -> list[tuple[str, int]]:
+    """Count, most first, equal counts by name."""
+    return sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))
+
+
+def _state(known: Known) -> str:
+    return "redriven" if known.redriven else "waiting"
+
+
+def _input(letter: DeadLetter) -> str:
+    return f"{letter.source[0]}[{letter.source[2]}]"
+
+
+def _line(letter: DeadLetter) -> str:
+    where = f"{printable(_input(letter))} offset {letter.source[3]}"
+    return f"{where}: {printable(letter.reason)} at {printable(letter.path)}"
+
+
+def _records(count: int) -> str:
+    return f"{count} record{'s' if count != 1 else ''}"
+
+
+def _size(content: bytes | None) -> str:
+    return "none" if content is None else f"{len(content)} bytes"
+
+
+def _base64(content: bytes | None) -> str | None:
+    return None if content is None else base64.b64encode(content).decode()
+
+
+def _time(epoch_ms: int | None) -> str:
+    if epoch_ms is None or not 0 <= epoch_ms < 253_402_300_800_000:
+        return "unknown"
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,263 @@
+"""Reads the dead-letter topic: which input records are in it, how often they failed, which were sent again.
+
+The unit is the input record: a dead letter that was published twice counts once, one that failed again after a redrive
+is the same record with one attempt more. Nothing here keeps an input's bytes but `fetch` and `read_whole`.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from schemas.deadletter import DeadLetterHeader as Header
+from stream import tail, topics
+from stream.origin import MAX_ATTEMPTS, MAX_OFFSET, MAX_PARTITION, MAX_TIME_MS, number
+from stream.records import append_ms_of, headers_of, offset_of
+
+DEADLETTER_TOPIC: Final = "risk.deadletter"
+MAX_TEXT_CHARS: Final = 300
+"""Longest reason, path or detail that is kept."""
+IDLE_S: Final = 20.0
+"""Longest wait for the broker's next record."""
+
+Identity = tuple[str, str, int, int]
+"""Input topic, its id, partition and offset: the first place of an input record."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One dead letter, without the input's bytes."""
+
+    partition: int
+    offset: int
+    time_ms: int
+    """When it was published, epoch ms."""
+    source: Identity
+    source_time_ms: int | None
+    """Append time of the input record, epoch ms."""
+    attempts: int
+    """How often the record was tried, from 1."""
+    reason: str
+    path: str
+    detail: str
+    app_version: str
+    size_bytes: int
+    """Of the whole value, also where only a part of it was kept."""
+    truncated: bool
+    failed_at: tuple[int, int] | None
+    """Partition and offset at which a redriven record failed again."""
+
+    @property
+    def id(self) -> str:
+        """What a person calls it: `<partition>:<offset>` in the dead-letter topic."""
+        return f"{self.partition}:{self.offset}"
+
+
+@dataclass(slots=True)
+class Known:
+    """What the topic says of one input record: its latest dead letter, and whether that was sent again."""
+
+    letter: DeadLetter
+    ids: list[tuple[int, int]] = field(default_factory=list)
+    """Places in the dead-letter topic of all dead letters of the record, repeats included."""
+    tries: set[int] = field(default_factory=set)
+    """Attempts that they name."""
+    redriven_attempts: int = 0
+    """Attempts of the latest dead letter that was sent again."""
+    redriven_ms: int = 0
+    """When that was, epoch ms; 0 for never."""
+
+    @property
+    def redriven(self) -> bool:
+        """Whether the latest dead letter was sent again, and did not fail again since."""
+        return self.redriven_attempts >= self.letter.attempts
+
+    @property
+    def repeats(self) -> int:
+        """Dead letters of the record beyond one for each attempt that is known."""
+        return len(self.ids) - len(self.tries)
+
+
+@dataclass(slots=True)
+class Found:
+    """What was read of the dead-letter topic, oldest first within a partition."""
+
+    records: dict[Identity, Known] = field(default_factory=dict)
+    letters_total: int = 0
+    notes_total: int = 0
+    unreadable_total: int = 0
+    """Records of the topic that name no input place: not written by a worker."""
+
+    def add(self, record: Message) -> None:
+        """Take one record of the topic."""
+        headers = dict(headers_of(record))
+        source = _source(headers)
+        if source is None:
+            self.unreadable_total += 1
+            return
+        attempts = number(headers.get(Header.ATTEMPTS), MAX_ATTEMPTS) or 1
+        if Header.REDRIVEN_AT in headers:
+            self.notes_total += 1
+            known = self.records.get(source)
+            if known is not None and attempts >= known.redriven_attempts:
+                known.redriven_attempts = attempts
+                known.redriven_ms = number(headers[Header.REDRIVEN_AT], MAX_TIME_MS) or append_ms_of(record)
+            return
+        self.letters_total += 1
+        letter = _letter(record, headers, source, attempts)
+        known = self.records.setdefault(source, Known(letter))
+        known.ids.append((letter.partition, letter.offset))
+        known.tries.add(attempts)
+        if attempts > known.letter.attempts:
+            # It was sent again, whether or not the note of that could be written.
+            known.redriven_attempts = max(known.redriven_attempts, known.letter.attempts)
+            known.letter = letter
+
+
+def read(properties: dict[str, Any], since_ms: int | None = None) -> Found:
+    """Read the topic up to its end as of now; with `since_ms` (epoch ms) only what was published from then on.
+
+    Blocks. Raises BrokerError when the topic is missing or a broker does not answer.
+    """
+    found = Found()
+    with tail.reading(properties | _READING, DEADLETTER_TOPIC) as consumer:
+        for record in _records(consumer, _starts(consumer, properties, since_ms)):
+            found.add(record)
+    return found
+
+
+def fetch(properties: dict[str, Any], partition: int, offset: int) -> Message | None:
+    """Return the record at this place of the topic, None where there is none (any more). Raises BrokerError."""
+    return next(read_whole(properties, [(partition, offset)]), None)
+
+
+def read_whole(properties: dict[str, Any], places: Iterable[tuple[int, int]]) -> Iterator[Message]:
+    """Yield the records at these places of the topic, bytes included, each partition in order. Raises BrokerError."""
+    wanted: dict[int, set[int]] = {}
+    for partition, offset in places:
+        wanted.setdefault(partition, set()).add(offset)
+    with tail.reading(properties | _READING, DEADLETTER_TOPIC) as consumer:
+        deadline = time.monotonic() + IDLE_S
+        partitions = _partitions(consumer, properties)
+        for partition, offsets in sorted(wanted.items()):
+            if partition not in partitions:
+                continue
+            low, high = tail.ends_of(consumer, TopicPartition(DEADLETTER_TOPIC, partition), deadline)
+            there = [offset for offset in offsets if low <= offset < high]
+            if there:
+                start = TopicPartition(DEADLETTER_TOPIC, partition, min(there))
+                for record in _records(consumer, [(start, max(there) + 1)]):
+                    if offset_of(record) in offsets:
+                        yield record
+
+
+def letter_of(record: Message) -> DeadLetter | None:
+    """Return what a record of the topic says; None for a note, and for what names no input place."""
+    headers = dict(headers_of(record))
+    source = _source(headers)
+    if source is None or Header.REDRIVEN_AT in headers:
+        return None
+    return _letter(record, headers, source, number(headers.get(Header.ATTEMPTS), MAX_ATTEMPTS) or 1)
+
+
+_READING: Final[dict[str, Any]] = {
+    "enable.partition.eof": True,
+    "auto.offset.reset": "earliest",
+    "fetch.wait.max.ms": 10,
+    "queued.max.messages.kbytes": 16 * 1024,
+}
+
+
+def _starts(
+    consumer: Consumer, properties: dict[str, Any], since_ms: int | None
+) -> Sequence[tuple[TopicPartition, int]]:
+    """Return first place and end of every partition that has something to read."""
+    deadline = time.monotonic() + IDLE_S
+    found = []
+    for partition in _partitions(consumer, properties):
+        low, high = tail.ends_of(consumer, TopicPartition(DEADLETTER_TOPIC, partition), deadline)
+        start = low
+        if since_ms is not None:
+            asked = TopicPartition(DEADLETTER_TOPIC, partition, max(0, since_ms))
+            (answer,) = consumer.offsets_for_times([asked], timeout=IDLE_S)
+            start = answer.offset if answer.offset >= 0 else high
+        if start < high:
+            found.append((TopicPartition(DEADLETTER_TOPIC, partition, start), high))
+    return found
+
+
+def _partitions(consumer: Consumer, properties: dict[str, Any]) -> list[int]:
+    metadata = consumer.list_topics(DEADLETTER_TOPIC, timeout=IDLE_S).topics[DEADLETTER_TOPIC]
+    if metadata.error is not None:
+        broker = properties.get("bootstrap.servers", "?")
+        msg = f"broker {broker}: {DEADLETTER_TOPIC}: {metadata.error.str()}; run `tellwire topics diff`"
+        raise topics.BrokerError(msg)
+    return sorted(metadata.partitions)
+
+
+def _records(consumer: Consumer, starts: Sequence[tuple[TopicPartition, int]]) -> Iterator[Message]:
+    """Yield what lies between these starts and their ends (the offsets behind the last)."""
+    ends = {start.partition: end for start, end in starts}
+    consumer.assign([start for start, _ in starts])
+    deadline = time.monotonic() + IDLE_S
+    while ends:
+        for record in consumer.consume(200, 0.2):
+            partition = record.partition()
+            error = record.error()
+            if error is not None:
+                if error.code() == KafkaError._PARTITION_EOF:
+                    ends.pop(partition or 0, None)
+                elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:
+                    raise KafkaException(error)
+                continue
+            deadline = time.monotonic() + IDLE_S
+            end = ends.get(partition or 0)
+            if end is None or offset_of(record) >= end:
+                ends.pop(partition or 0, None)
+                continue
+            yield record
+            if offset_of(record) + 1 == end:
+                ends.pop(partition or 0, None)
+            # What the caller did with it is not the broker's time.
+            deadline = time.monotonic() + IDLE_S
+        if ends and time.monotonic() > deadline:
+            msg = f"{DEADLETTER_TOPIC}: partitions {sorted(ends)} could not be read: no answer in {IDLE_S:g} s"
+            raise topics.BrokerError(msg)
+
+
+def _source(headers: dict[str, bytes]) -> Identity | None:
+    partition = number(headers.get(Header.PARTITION), MAX_PARTITION)
+    offset = number(headers.get(Header.OFFSET), MAX_OFFSET)
+    topic = _text(headers, Header.TOPIC)
+    if partition is None or offset is None or not topic:
+        return None
+    return topic, _text(headers, Header.TOPIC_ID), partition, offset
+
+
+def _letter(record: Message, headers: dict[str, bytes], source: Identity, attempts: int) -> DeadLetter:
+    whole = number(headers.get(Header.TRUNCATED), MAX_OFFSET)
+    again = (
+        number(headers.get(Header.REDRIVEN_PARTITION), MAX_PARTITION),
+        number(headers.get(Header.REDRIVEN_OFFSET), MAX_OFFSET),
+    )
+    return DeadLetter(
+        partition=record.partition() or 0,
+        offset=offset_of(record),
+        time_ms=append_ms_of(record),
+        source=source,
+        source_time_ms=number(headers.get(Header.TIME), MAX_TIME_MS),
+        attempts=attempts,
+        reason=_text(headers, Header.REASON),
+        path=_text(headers, Header.PATH),
+        detail=_text(headers, Header.DETAIL),
+        app_version=_text(headers, Header.APP_VERSION),
+        size_bytes=len(record.value() or b"") if whole is None else whole,
+        truncated=Header.TRUNCATED in headers,
+        failed_at=(again[0], again[1]) if again[0] is not None and again[1] is not None else None,
+    )
+
+
+def _text(headers: dict[str, bytes], name: str) -> str:
+    return headers.get(name, b"")[: 4 * MAX_TEXT_CHARS].decode(errors="replace")[:MAX_TEXT_CHARS]

@@ -1,0 +1,66 @@
+"""URLs of Redis: which are usable, and the one that names sentinels, redis+sentinel://host,host/service."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+SENTINEL_PORT: Final = 26_379
+_SCHEMES: Final = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
+_FORM: Final = "the Redis Sentinel URL is not valid: redis+sentinel://[user:password@]host[:port][,host[:port]...]/service[/number]"
+
+
+class SentinelUrl(NamedTuple):
+    """What a sentinel URL says; user, password and number in it are the Redis server's."""
+
+    sentinels: tuple[tuple[str, int], ...]
+    service: str
+    server_url: str
+    """The server's own URL; its address stands in until the sentinels are asked."""
+    is_tls: bool
+
+
+def parse_sentinel_url(url: str) -> SentinelUrl | None:
+    """Return what a sentinel URL says, None for a URL of another kind. Raises `ValueError`, quoting nothing of it."""
+    scheme, separator, _ = url.partition("://")
+    server_scheme = _SCHEMES.get(scheme.lower())
+    if not separator or server_scheme is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        user, at, hosts = parts.netloc.rpartition("@")
+        service, _, number = parts.path.removeprefix("/").partition("/")
+        sentinels = tuple(_address(host) for host in hosts.split(","))
+    except ValueError:
+        raise ValueError(_FORM) from None
+    if not service or (number and not number.isdigit()):
+        raise ValueError(_FORM)
+    query = f"?{parts.query}" if parts.query else ""
+    server_url = f"{server_scheme}://{user}{at}sentinel/{number or 0}{query}"
+    return SentinelUrl(sentinels, unquote(service), server_url, server_scheme == "rediss")
+
+
+def is_usable(url: str) -> bool:
+    """Whether a URL can name a Redis: redis://, rediss:// with a host, unix:// with a path, or sentinels."""
+    try:
+        if parse_sentinel_url(url) is not None:
+            return True
+        parts = urlsplit(url)
+        if parts.scheme == "unix":
+            return parts.port != 0
+        number = parts.path.removeprefix("/")
+        return (
+            parts.scheme in {"redis", "rediss"}
+            and parts.port != 0
+            and bool(parts.hostname)
+            and (not number or number.isdigit())
+        )
+    except ValueError:
+        return False
+
+
+def _address(text: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname or parts.port == 0:
+        raise ValueError
+    return parts.hostname, parts.port or SENTINEL_PORT
