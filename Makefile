@@ -10,11 +10,13 @@ BIN := $(VENV)/bin
 UV ?= uv
 # More for the command, such as `make demo ARGS=--keep` or `make test ARGS="tests/features -x"`.
 ARGS ?=
+# How long `make fuzz` goes on.
+fuzz: SECONDS ?= 600
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -q
 LOCK := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	--no-annotate --extra embedded --extra train --group build
 
-.PHONY: help setup setup-dev demo test lint format contracts bench lock kafka wheel clean
+.PHONY: help setup setup-dev demo test faults fuzz lint format contracts bench lock kafka wheel clean
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -28,6 +30,12 @@ demo: $(VENV)/.tellwire ## Run the whole pipeline for a minute, live in the term
 
 test: $(VENV)/.dev ## Run all tests; what is missing is skipped and named at the end (with CI=true it fails)
 	@$(BIN)/python -m pytest $(ARGS)
+
+faults: $(VENV)/.dev ## Inject every fault of the matrix and prove what holds (ARGS="--budget ci": the short run)
+	@$(BIN)/python -m tests.fault $(ARGS)
+
+fuzz: $(VENV)/.dev ## Break inputs of everything that reads bytes from outside, for SECONDS (600) in all
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types, import rules and declared dependencies
 	@$(BIN)/ruff check
