@@ -89,12 +89,11 @@ class Pipeline:
             _check_limit(owned)
             owned.see(chunk.first_offset, append_ms_of(chunk.records[0]))
             if isolation is None:
-                for records in by_bucket(chunk.records):
-                    await self._process_records(owned, chunk, records, clock)
+                await self._process_all(owned, chunk, chunk.records, clock)
             else:
                 await isolation.process(
                     chunk,
-                    lambda records: self._process_records(owned, chunk, records, clock),
+                    lambda records: self._process_all(owned, chunk, records, clock),
                     lambda record, why: self._condemn(owned, chunk, record, why, clock),
                 )
         except NotCurrent:
@@ -119,6 +118,12 @@ class Pipeline:
         metrics.received_to_acked_seconds.observe(time.perf_counter() - clock.began)
         metrics.append_to_acked_seconds.observe(max(0.0, time.time() - append_ms_of(chunk.records[0]) / 1000.0))
         metrics.last_progress.set_to_current_time()
+
+    async def _process_all(
+        self, owned: OwnedPartition, chunk: Chunk, records: list[Message], clock: StageClock
+    ) -> None:
+        for part in by_bucket(records):
+            await self._process_records(owned, chunk, part, clock)
 
     async def _process_records(
         self, owned: OwnedPartition, chunk: Chunk, records: list[Message], clock: StageClock
@@ -146,8 +151,11 @@ class Pipeline:
     async def _condemn(
         self, owned: OwnedPartition, chunk: Chunk, record: Message, why: Rejected, clock: StageClock
     ) -> None:
-        """Make a dead letter of a record that ends the process; unless its risk event is there: it was not that."""
-        if offset_of(record) <= owned.answered_to:
+        """Make a dead letter of a record that ends the process; unless its risk event is there: it was not that.
+
+        One that is only folded again has had its outcome long ago: it is left out, or no rewind would ever get past it.
+        """
+        if owned.publish_from <= offset_of(record) <= owned.answered_to:
             await self._process_records(owned, chunk, [record], clock)
         else:
             await self._reject(owned, chunk, record, why, clock)

@@ -25,7 +25,6 @@ class _Source(msgspec.Struct):
 class _Tail(msgspec.Struct):
     source: _Source
     replayed: bool = False
-    redriven: bool = False
 
 
 _decoder = msgspec.json.Decoder(_Tail)
@@ -67,7 +66,8 @@ def reach_of(values: Sequence[bytes | str | None], topic_id: str) -> tuple[int |
     """Return the highest input offset that the last risk events answer, and whether none before answers a higher one.
 
     `values` are the last records of one partition, in order. A first publication is above all that came before it. What
-    was published again need not be, if the process died once more on the way; a redriven record has an old identity.
+    was published again need not be, if the process died once more on the way. A redriven record counts like any other:
+    its source is where it is now.
     """
     reach: int | None = None
     for value in reversed(values):
@@ -77,8 +77,6 @@ def reach_of(values: Sequence[bytes | str | None], topic_id: str) -> tuple[int |
             continue
         if event.source.topic_id != topic_id:
             return reach, True
-        if event.redriven:
-            continue
         reach = event.source.offset if reach is None else max(reach, event.source.offset)
         if not event.replayed:
             return reach, True

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, cast
 
 import msgspec
 
+from features.velocity import BUCKET_MS
 from schemas.risk import RiskEvent
 from stream.crash_guard import CrashGuard
 from stream.crash_note import Note, encode
-from stream.transport import StartAt, StartRequest
-from tests.support.pipeline_world import START_MS, TOPIC, TOPIC_ID, FakeChunk, World, records_of, simulated
+from stream.transport import OutRecord, StartAt, StartRequest
+from tests.support.pipeline_world import START_MS, TOPIC, TOPIC_ID, FakeChunk, FakeRecord, World, records_of, simulated
 
 
 class NumberedChunk(FakeChunk):
@@ -89,3 +91,59 @@ def test_a_record_whose_risk_event_is_there_is_not_condemned_for_what_came_after
     assert [event.source.offset for event in world.events()] == list(range(30))
     assert [event.source.offset for event in world.events() if event.replayed] == list(range(11))
     assert not [record for record in world.log if record.topic == "risk.deadletter"]
+
+
+def test_a_condemned_record_that_is_only_folded_again_is_left_out_or_no_rewind_would_get_past_it() -> None:
+    class Poison(FakeRecord):
+        def value(self) -> bytes | None:
+            raise AssertionError("it was looked into")
+
+    records = records_of(simulated(40, 3))
+    held = records[10]
+    records[10] = Poison(held.position, held.content, held.name, held.append_ms)
+
+    async def run() -> World:
+        world = World()
+        note = Note(owner="before", topic_id=TOPIC_ID, offset=10, starts=3, until=20, deaths=2)
+        guard = await one_by_one(world, note, end=40)
+        owned = await world.owned(published_to=29)
+        owned.publish_from = 30
+        chunk = NumberedChunk(list(records))
+        await world.pipeline().process(owned, cast("Any", chunk), guard.isolation(TOPIC, 0))
+        assert chunk.ended == ["done"]
+        return world
+
+    world = asyncio.run(run())
+    assert [event.source.offset for event in world.events()] == list(range(30, 40))
+    assert not [record for record in world.log if record.topic == "risk.deadletter"]
+
+
+def test_a_chunk_is_cut_at_the_counters_bucket_edges_also_where_another_partition_is_in_doubt() -> None:
+    records = records_of(simulated(60, 3))
+    edge_ms = (START_MS // BUCKET_MS + 1) * BUCKET_MS
+    for record in records:
+        record.append_ms = edge_ms + 130 * (record.position - 30)
+
+    async def run(*, is_bystander: bool) -> tuple[World, list[int]]:
+        world = World()
+        together: list[int] = []
+
+        async def publish(out: Sequence[OutRecord]) -> None:
+            together.append(sum(record.topic == "risk.events" for record in out))
+            await world.publish(out)
+
+        guard = CrashGuard(world.store, world.metrics)
+        if is_bystander:
+            note = Note(owner="before", topic_id=TOPIC_ID, offset=0, starts=3, until=40)
+            await world.store.replace_crash_note(TOPIC, 1, None, encode(note), 60_000)
+            await guard.look([StartRequest(TOPIC, TOPIC_ID, 1, 0, 0, 60)], {(TOPIC, 1): StartAt(0)})
+            await guard.begin([(TOPIC, 1)])
+        isolation = guard.isolation(TOPIC, 0)
+        assert (isolation is not None) == is_bystander
+        chunk = cast("Any", NumberedChunk(list(records)))
+        await world.pipeline(publish).process(await world.owned(), chunk, isolation)
+        return world, together
+
+    (beside, parts), (alone, usual_parts) = (asyncio.run(run(is_bystander=which)) for which in (True, False))
+    assert parts == usual_parts == [30, 30]
+    assert [core(event) for event in beside.events()] == [core(event) for event in alone.events()]
