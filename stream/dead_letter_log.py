@@ -192,7 +192,9 @@ def _partitions(consumer: Consumer, properties: dict[str, Any]) -> list[int]:
     metadata = consumer.list_topics(DEADLETTER_TOPIC, timeout=IDLE_S).topics[DEADLETTER_TOPIC]
     if metadata.error is not None:
         broker = properties.get("bootstrap.servers", "?")
-        msg = f"broker {broker}: {DEADLETTER_TOPIC}: {metadata.error.str()}; run `tellwire topics diff`"
+        refused = metadata.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+        hint = "this user needs READ on it" if refused else "run `tellwire topics diff`"
+        msg = f"broker {broker}: {DEADLETTER_TOPIC}: {metadata.error.str()}; {hint}"
         raise topics.BrokerError(msg)
     return sorted(metadata.partitions)
 

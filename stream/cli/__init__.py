@@ -87,10 +87,17 @@ def main() -> None:
             raise
         for part in line.splitlines():
             typer.echo(f"tellwire: {part}", err=True)
+        if isinstance(error, OSError):
+            _drop_output()
         sys.exit(code)
 
 
 def _nobody_reads() -> NoReturn:
-    """End well: that is no failure of ours. What is still buffered goes nowhere, or Python would fail to write it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    """End well: that is no failure of ours."""
+    _drop_output()
     sys.exit(0)
+
+
+def _drop_output() -> None:
+    """Let what is still buffered go nowhere, or Python would fail to write it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)

@@ -15,7 +15,8 @@ Folder = Annotated[Path, typer.Argument(help="Folder of models and manifest.", m
 @app.command("check")
 def check(
     folder: Annotated[
-        Path | None, typer.Argument(help="Folder of models and manifest; without it, what the settings name.")
+        Path | None,
+        typer.Argument(help="Folder of models and manifest; without it, what the settings name.", metavar="DIR"),
     ] = None,
     policy: Annotated[
         Path | None, typer.Option("--policy", help="Policy file; without it, what the settings name.", metavar="FILE")

@@ -81,7 +81,7 @@ def show(
     record = dead_letter_log.fetch(properties, *place)
     letter = dead_letter_log.letter_of(record) if record is not None else None
     if record is None or letter is None:
-        note = " but a note of a redrive or a foreign record" if record is not None else " (any more)"
+        note = ", only a note of a redrive or what no worker wrote" if record is not None else " (any more)"
         msg = f"{dead_letter_log.DEADLETTER_TOPIC}: no dead letter is at {dead_letter}{note}; see `tellwire dlq list`"
         raise CommandError(msg)
     if save is not None:
@@ -97,7 +97,7 @@ def show(
 @app.command("redrive")
 def redrive(  # noqa: PLR0917 - typer calls it by name
     dead_letters: Annotated[
-        list[str] | None, typer.Argument(help="Dead letters, as `tellwire dlq list` names them.", metavar="[ID]...")
+        list[str] | None, typer.Argument(help="Dead letters, as `tellwire dlq list` names them.", metavar="ID")
     ] = None,
     reason: Reasons = None,
     partition: Partitions = None,
@@ -122,8 +122,9 @@ def redrive(  # noqa: PLR0917 - typer calls it by name
 ) -> None:
     """Send dead letters again, each to its own topic and partition, under the id that it first had.
 
-    Asks before it sends. Each record is sent once, however often it is in the dead-letter topic, and a note of it is
-    left there. Nothing is counted twice: what was scored all the same is filtered as a repeat.
+    Asks before it sends. Each record is sent once, however often it is in the
+    dead-letter topic, and a note of it is left there. Nothing is counted twice:
+    what was scored all the same is filtered as a repeat.
     """
     from stream import dead_letter_log
     from stream.cli import dlq_report
@@ -142,16 +143,20 @@ def redrive(  # noqa: PLR0917 - typer calls it by name
     run.plan(choose(dead_letter_log.read(properties, since_ms), choice, outcome), outcome)
     if not as_json:
         dlq_report.print_plan(outcome)
-    if outcome.planned and not dry_run:
-        if not yes:
-            _confirm(len(outcome.planned))
-        _send(run, outcome, rate)
-        if not as_json:
-            dlq_report.print_sent(outcome)
-    elif not as_json:
-        typer.echo("dry run: nothing was sent" if dry_run else "nothing was sent")
-    if as_json:
-        _print_json(dlq_report.redriven(outcome, dry_run=dry_run))
+    sending, told = bool(outcome.planned) and not dry_run, len(outcome.refused)
+    if sending and not yes:
+        _confirm(len(outcome.planned))
+    try:
+        if sending:
+            _send(run, outcome, rate)
+    finally:
+        # Also where it is interrupted, or the broker goes away: what was sent by then is told.
+        if as_json:
+            _print_json(dlq_report.redriven(outcome, dry_run=dry_run))
+        elif sending:
+            dlq_report.print_sent(outcome, told)
+        else:
+            typer.echo("dry run: nothing was sent" if dry_run else "nothing was sent")
     if outcome.refused or outcome.failed or outcome.unnoted:
         raise typer.Exit(1)
 
@@ -159,21 +164,12 @@ def redrive(  # noqa: PLR0917 - typer calls it by name
 def _send(run: "Redrive", outcome: "Outcome", rate: float) -> None:
     import time
 
-    from stream.cli import dlq_report
     from stream.cli.progress import bar
 
-    try:
-        with bar("sending", len(outcome.planned)) as advance:
-            run.send(
-                outcome.planned,
-                outcome,
-                records_per_s=rate,
-                now_ms=lambda: time.time_ns() // 1_000_000,
-                advance=advance,
-            )
-    except KeyboardInterrupt:
-        dlq_report.print_sent(outcome)
-        raise
+    with bar("sending", len(outcome.planned)) as advance:
+        run.send(
+            outcome.planned, outcome, records_per_s=rate, now_ms=lambda: time.time_ns() // 1_000_000, advance=advance
+        )
 
 
 def _redrive(config: Path | None, properties: dict[str, Any], mend: "Mend") -> "Redrive":
@@ -215,11 +211,11 @@ def _check_choice(ids: Sequence[tuple[int, int]], *, filtered: bool, value_file:
 def _confirm(count: int) -> None:
     import sys
 
-    from stream.cli.failures import CommandError
+    from stream.cli.failures import CommandError, agreed
 
     if not sys.stdin.isatty():
         raise _usage("nothing was sent: give --yes to send without being asked, or --dry-run")
-    if not typer.confirm(f"Send {count} again?", err=True):
+    if not agreed(f"Send {count} record{'s' if count != 1 else ''} again?"):
         msg = "nothing was sent"
         raise CommandError(msg)
 
@@ -242,17 +238,26 @@ def _mended(file: Path | None) -> bytes | None:
 def _save(file: Path, value: bytes | None, truncated: bool) -> None:
     import os
 
+    from stream.cli.failures import CommandError
+
     if value is None:
         raise _usage("the record has no value (a tombstone): there is nothing to save")
     if truncated:
         typer.echo("only the beginning of the value was kept; that is what is saved", err=True)
     try:
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-            out.write(value)
+        out = os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
     except FileExistsError:
         raise _usage(f"{file} is there already: give another name") from None
     except OSError as error:
         raise _usage(f"{file}: {error.strerror}") from None
+    try:
+        with out:
+            out.write(value)
+    except OSError as error:
+        # A part of a record must not be taken for the whole.
+        file.unlink(missing_ok=True)
+        msg = f"{file} could not be written: {error.strerror}"
+        raise CommandError(msg) from None
 
 
 def _place(text: str) -> tuple[int, int]:
@@ -302,6 +307,7 @@ def _usage(line: str) -> Exception:
 
 
 def _print_json(value: object) -> None:
-    import orjson
+    import json
 
-    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    # All ASCII: what came from outside may hold characters that steer a terminal, and not all of them are below U+0020.
+    typer.echo(json.dumps(value, indent=2))

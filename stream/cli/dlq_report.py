@@ -21,6 +21,8 @@ SHOWN_BYTES: Final = 16_384
 """Most of a value that a terminal gets; `--save` and `--json` give all of it."""
 NAMED: Final = 10
 """Ids that are named for each kind of failure."""
+NAME_CHARS: Final = 40
+"""Most of a reason or topic that a table shows; `show` has all of it."""
 SENSITIVE: Final = "What follows came from outside and may be personal data: keep it out of tickets and chats."
 
 Json = dict[str, Any]
@@ -66,22 +68,23 @@ def print_list(found: Found, chosen: Sequence[Known], limit: int) -> None:
         for one in sorted(chosen[:limit], key=lambda one: _input(one.letter)):
             letter = one.letter
             table.add(
-                printable(_input(letter)),
+                _short(_input(letter)),
                 letter.id,
                 str(letter.source[3]),
                 str(letter.size_bytes),
                 str(letter.attempts),
                 _time(letter.time_ms),
                 _state(one),
-                f"{printable(letter.reason)} at {printable(letter.path)}",
+                f"{_short(letter.reason)} at {printable(letter.path)}",
             )
         table.print()
         typer.echo()
-    named = f"; the latest {min(limit, len(chosen))} are named" if len(chosen) > limit else ""
+    named = f"; the latest {limit} are named" if len(chosen) > limit > 0 else ""
     typer.echo(f"{_records(len(chosen))} in the dead letters, {waiting} waiting{named}.")
     if found.unreadable_total:
-        verb = "is" if found.unreadable_total == 1 else "are"
-        typer.echo(f"{_records(found.unreadable_total)} there {verb} not from a worker.", err=True)
+        count = found.unreadable_total
+        which = "record there is" if count == 1 else "records there are"
+        typer.echo(f"{count} more {which} not from a worker, and not counted.", err=True)
 
 
 def _print_counts(chosen: Sequence[Known]) -> None:
@@ -95,7 +98,7 @@ def _print_counts(chosen: Sequence[Known]) -> None:
         waiting = Counter(name_of(one) for one in chosen if not one.redriven)
         for name, count in _counted(name_of(one) for one in chosen):
             meaning = REASONS.get(name, "") if heading == "by reason" else ""  # type: ignore[call-overload]
-            counts.add(f"[{heading}]", printable(name), str(count), str(waiting[name]), meaning.replace("`", ""))
+            counts.add(f"[{heading}]", _short(name), str(count), str(waiting[name]), meaning.replace("`", ""))
     counts.print()
 
 
@@ -123,7 +126,8 @@ def shown(letter: DeadLetter, record: Message, *, value: bool) -> Json:
 def print_letter(letter: DeadLetter, record: Message, *, value: bool) -> None:
     """Print one dead letter; with `value` also the bytes that came from outside, escaped."""
     table = Listing("name", "value")
-    table.add("[why]", "reason", f"{printable(letter.reason)}: {REASONS.get(letter.reason, '')}".replace("`", ""))  # type: ignore[call-overload]
+    meaning = REASONS.get(letter.reason, "not a reason that this version knows")  # type: ignore[call-overload]
+    table.add("[why]", "reason", f"{printable(letter.reason)}: {meaning}".replace("`", ""))
     for name, text in (("path", letter.path), ("detail", letter.detail), ("version", letter.app_version)):
         table.add("[why]", name, printable(text))
     table.add("[why]", "tries", str(letter.attempts))
@@ -137,7 +141,7 @@ def print_letter(letter: DeadLetter, record: Message, *, value: bool) -> None:
     key, content = record.key(), record.value()
     kept = f", of which {len(content or b'')} were kept" if letter.truncated else ""
     table.add("[bytes]", "key", _size(key))
-    table.add("[bytes]", "value", f"{letter.size_bytes} bytes{kept}" if content is not None else _size(None))
+    table.add("[bytes]", "value", f"{_bytes(letter.size_bytes)}{kept}" if content is not None else _size(None))
     table.add("[bytes]", "own headers", str(len(own)))
     table.print()
     if not value:
@@ -165,17 +169,20 @@ def print_plan(outcome: Outcome) -> None:
     _print_whys("not sent", outcome.refused)
 
 
-def print_sent(outcome: Outcome) -> None:
-    """Print what was sent, and what was not and why."""
+def print_sent(outcome: Outcome, told: int) -> None:
+    """Print what was sent, and what was not and why; so many of the refused ones were told with the plan."""
     typer.echo(f"{_records(len(outcome.sent))} sent again")
     for letter, partition, offset in outcome.sent[:NAMED]:
         typer.echo(f"  {letter.id}  {_line(letter)} -> partition {partition} offset {offset}")
     if len(outcome.sent) > NAMED:
         typer.echo(f"  ... and {len(outcome.sent) - NAMED} more")
     _print_whys("failed", outcome.failed)
-    left = len(outcome.planned) - len(outcome.sent) - len(outcome.failed)
-    if outcome.failed and left > 0:
-        typer.echo(f"{left} behind these were not tried: mend the cause and run it again")
+    refused = outcome.refused[told:]
+    _print_whys("not sent", refused)
+    left = len(outcome.planned) - len(outcome.sent) - len(outcome.failed) - len(refused)
+    if left > 0:
+        why = "behind these were not tried: mend the cause and" if outcome.failed else "more were not tried:"
+        typer.echo(f"{left} {why} run it again")
     _print_whys("without a note", [(each, "a later run would send it again") for each in outcome.unnoted])
 
 
@@ -235,8 +242,14 @@ def _input(letter: DeadLetter) -> str:
 
 
 def _line(letter: DeadLetter) -> str:
-    where = f"{printable(_input(letter))} offset {letter.source[3]}"
-    return f"{where}: {printable(letter.reason)} at {printable(letter.path)}"
+    where = f"{_short(_input(letter))} offset {letter.source[3]}"
+    return f"{where}: {_short(letter.reason)} at {printable(letter.path)}"
+
+
+def _short(text: str) -> str:
+    """Return a name for a table: what is no worker's may be long and must not widen the column for all."""
+    shown = printable(text)
+    return shown if len(shown) <= NAME_CHARS else f"{shown[: NAME_CHARS - 3]}..."
 
 
 def _records(count: int) -> str:
@@ -244,7 +257,11 @@ def _records(count: int) -> str:
 
 
 def _size(content: bytes | None) -> str:
-    return "none" if content is None else f"{len(content)} bytes"
+    return "none" if content is None else _bytes(len(content))
+
+
+def _bytes(count: int) -> str:
+    return f"{count} byte{'s' if count != 1 else ''}"
 
 
 def _base64(content: bytes | None) -> str | None:

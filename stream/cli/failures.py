@@ -3,7 +3,15 @@
 Anything else is a defect and shows its trace.
 """
 
+import errno
+from typing import Final
+
+import typer
+
 from stream.exit_status import FAILED, USAGE
+
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+"""What the disk behind our output may answer; no defect of ours."""
 
 
 class CommandError(Exception):
@@ -26,4 +34,15 @@ def exit_code_and_line(error: BaseException) -> tuple[int, str | None]:
         return USAGE, str(error)
     if isinstance(error, CommandError | BrokerError | ArtifactError | StoreError | TransportFatalError):
         return FAILED, str(error)
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return FAILED, f"{error.filename or 'the output'} could not be written: {error.strerror}"
     return FAILED, None
+
+
+def agreed(question: str) -> bool:
+    """Ask a person on standard error; Ctrl-C and the end of the input are a no."""
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        typer.echo(err=True)
+        return False

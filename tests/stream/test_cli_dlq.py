@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Self
 
 import pytest
+import typer
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from schemas.deadletter import DeadLetterReason as Reason
 from schemas.envelope import Rejected, encode
 from schemas.examples import examples_of
 from schemas.telemetry import Telemetry
-from stream import cli
+from stream import cli, dead_letter_log, redrive
 from stream.cli.dlq_report import escaped, printable
 from stream.dead_letter_log import Found
 from stream.deadletter import dead_letter
 from stream.embedded import EmbeddedBroker
 from stream.origin import Origin, read_origin
 from stream.records import headers_of, offset_of
+from stream.topics import BrokerError
 from stream.transport import partition_of
 from tests.stream.core.doubles import record
 
@@ -144,7 +150,7 @@ def test_counts_are_of_input_records_and_nothing_of_the_input_is_shown(bench: Be
     }  # fmt: skip
     text, err = bench.run("list")
     assert "4 records in the dead letters, 4 waiting." in text
-    assert "1 record there is not from a worker" in err
+    assert "1 more record there is not from a worker, and not counted" in err
     shown = bench.run("show", "1:0")[0]
     dry = bench.run("redrive", "--all", "--dry-run", code=1)[0]
     for output in (text, shown, dry, json.dumps(found), bench.run("show", "1:0", "--json")[0]):
@@ -210,7 +216,7 @@ def test_a_record_goes_back_with_its_own_headers_and_its_first_place(bench: Benc
         again = bench.told("redrive", *arguments, "--yes")
         assert (again["sent"], [one["why"] for one in again["skipped"]]) == ([], ["sent again before"])
     assert len(bench.sent()) == 1
-    assert "no dead letter is at 1:3 but a note" in bench.run("show", "1:3", code=1)[1]
+    assert "no dead letter is at 1:3, only a note" in bench.run("show", "1:3", code=1)[1]
     assert len(bench.told("redrive", "1:2", "--again", "--yes")["sent"]) == 1
 
     # It fails again: the same record, waiting, with one attempt more.
@@ -376,3 +382,125 @@ def test_the_order_in_which_partitions_are_read_does_not_matter() -> None:
     for each in (*second[:2], *first):
         found.add(each)
     assert not next(iter(found.records.values())).redriven
+
+
+def test_what_no_worker_wrote_steers_no_terminal_and_widens_no_table(bench: Bench) -> None:
+    nasty = "\x1b[2J\u202e\x9b31m" + "x" * 250
+    told = {"topic": nasty, "topic_id": nasty, "partition": "0", "offset": "1", "reason": nasty, "path": "$"}
+    bench.publish(b"v", None, [(f"dlq_{name}", text.encode()) for name, text in told.items()], 0)
+    for arguments in (["list"], ["show", "0:0"], ["redrive", "--all", "--dry-run"]):
+        for form in ([], ["--json"]):
+            out = bench.run(*arguments, *form, code=int("--dry-run" in arguments))[0]
+            assert not set("\x1b\u202e\x9b") & set(out)
+            assert "x" * 200 not in out or "list" not in arguments or form
+    assert "not a reason that this version knows" in bench.run("show", "0:0")[0]
+    assert "1 byte\n" in bench.run("show", "0:0")[0]
+    assert bench.told("list")["latest"][0]["reason"] == nasty
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "this user needs READ on it"),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, "run `tellwire topics diff`"),
+    ],
+)
+def test_a_topic_that_is_missing_or_closed_is_told_with_what_to_do(code: int, hint: str) -> None:
+    topic = SimpleNamespace(error=KafkaError(code), partitions={})
+    consumer: Any = SimpleNamespace(list_topics=lambda *_, **__: SimpleNamespace(topics={"risk.deadletter": topic}))
+    with pytest.raises(BrokerError, match=f"^broker b:1: risk.deadletter: .*; {hint}$"):
+        dead_letter_log._partitions(consumer, {"bootstrap.servers": "b:1"})
+
+
+def test_a_limit_of_nought_names_none(bench: Bench) -> None:
+    bench.give_up(5)
+    assert bench.run("list", "--limit", "0")[0].endswith("\n1 record in the dead letters, 1 waiting.\n")
+
+
+def test_what_was_sent_is_told_also_when_the_rest_can_not_be(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for offset in range(4):
+        bench.give_up(offset, value=encode(GOOD), key=GOOD.session_id.encode())
+    whole = dead_letter_log.read_whole
+
+    def breaks(properties: dict[str, Any], places: list[tuple[int, int]]) -> Iterator[Message]:
+        """Loses the second record to retention, and the broker after the third."""
+        for count, message in enumerate(whole(properties, [places[0], *places[2:]])):
+            if count == 2:
+                raise BrokerError("the broker is gone")
+            yield message
+
+    planned = redrive.Redrive.plan
+
+    def plan(*arguments: Any) -> None:
+        planned(*arguments)
+        monkeypatch.setattr(redrive, "read_whole", breaks)
+
+    monkeypatch.setattr(redrive.Redrive, "plan", plan)
+    out, err = bench.run("redrive", "--all", "--yes", "--rate", "10", code=1)
+    assert "2 records sent again" in out
+    assert "2 more were not tried: run it again" in out
+    assert "the broker is gone" in err
+    monkeypatch.setattr(redrive.Redrive, "plan", planned)
+    monkeypatch.setattr(redrive, "read_whole", whole)
+    done = bench.told("redrive", "--all", "--yes", "--rate", "10")
+    assert [one["offset"] for one in done["sent"]] == [1, 3]
+
+
+def test_what_went_away_before_it_could_be_sent_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.give_up(0, value=encode(GOOD), key=GOOD.session_id.encode())
+    planned = redrive.Redrive.plan
+
+    def plan(*arguments: Any) -> None:
+        planned(*arguments)
+        monkeypatch.setattr(redrive, "read_whole", lambda *_: iter(()))
+
+    monkeypatch.setattr(redrive.Redrive, "plan", plan)
+    out = bench.run("redrive", "--all", "--yes", code=1)[0]
+    assert out.endswith("0 records sent again\n1 not sent: no dead letter is there (any more) (1:0)\n")
+
+
+def test_ctrl_c_at_the_question_sends_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> bool:
+        raise typer.Abort
+
+    bench.give_up(5, value=encode(GOOD), key=GOOD.session_id.encode())
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("typer.confirm", interrupted)
+    assert bench.run("redrive", "--all", code=1)[1] == "\ntellwire: nothing was sent\n"
+    assert bench.sent() == []
+
+
+def test_a_full_disk_is_one_line(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.give_up(5)
+    command = [sys.executable, "-m", "stream", "dlq", "list"]
+    with Path("/dev/full").open("wb") as disk:
+        done = subprocess.run(command, stdout=disk, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "the output could not be written: No space left on device" in done.stderr
+
+    saved = tmp_path / "part"
+    fdopen = os.fdopen
+
+    def full(number: int, mode: str) -> Any:
+        out = fdopen(number, mode)
+        return FullFile(out)
+
+    monkeypatch.setattr(os, "fdopen", full)
+    assert "could not be written: No space left" in bench.run("show", "1:0", "--save", str(saved), code=1)[1]
+    assert not saved.exists()
+
+
+class FullFile:
+    """A file on a full disk."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, _: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -76,18 +76,32 @@ class TestBeforeAnythingIsBegun:
         assert ended.value.code == 2
         assert capsys.readouterr().err == "tellwire: nobody can be asked here: give --yes to erase without a question\n"
 
-    def test_no_is_an_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_and_ctrl_c_are_answers(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         monkeypatch.setattr("stream.cli.erase.sys.stdin.isatty", lambda: True, raising=False)
         monkeypatch.setattr("typer.confirm", _refused)
+        monkeypatch.setattr(sys, "argv", ["tellwire", "erase", SESSION, "--tenant", "shop"])
         with pytest.raises(SystemExit) as ended:
-            app(["erase", SESSION, "--tenant", "shop"])
+            cli.main()
         assert ended.value.code == 1
+        assert capsys.readouterr().err == "\ntellwire: nothing was erased\n"
+
+    def test_wrong_properties_are_wrong_settings(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("TELLWIRE_KAFKA__PRODUCER_PROPERTIES", '{"no.such": "1"}')
+        monkeypatch.setattr(sys, "argv", ["tellwire", "erase", SESSION, "--tenant", "shop", "--yes"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 2
+        assert "kafka.producer_properties" in capsys.readouterr().err
 
 
 def _refused(_: str, **options: bool) -> None:
     import typer
 
-    assert options == {"abort": True, "err": True}
+    assert options == {"err": True}
     raise typer.Abort
 
 
@@ -114,6 +128,7 @@ class TestOnKafka:
         code, text = run(SESSION, "--tenant", "shop", "--yes")
         assert code == 0
         assert text.startswith("asked for at capture.telemetry[")
+        assert "once group tellwire has committed beyond it" in text
         assert SESSION not in text
         code, text = run(SESSION, "--tenant", "shop", "--yes", "--json")
         assert code == 0
