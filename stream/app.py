@@ -217,7 +217,8 @@ class Worker:
                     await asyncio.sleep(1.0)
                     continue
                 owned.wait.end("broker")
-                self.transport.rewind(chunk.topic, chunk.partition, start)
+                if chunk.is_current():  # it may have been given up, and taken over anew, meanwhile
+                    self.transport.rewind(chunk.topic, chunk.partition, start)
                 return
         except TransportFatalError as error:
             self._fail(error)
@@ -273,7 +274,8 @@ class Worker:
         places = places_of(stats, waits)
         if stats.starting_partitions:
             # A try that fails is a sign of life; one that never ends is not.
-            places[_START] = (stats.counters.start_failures_total, 1)
+            tries = stats.counters.start_failures_total + stats.counters.committed_failures_total
+            places[_START] = (tries, 1)
             if (dependency := self.ownership.wait.noticed()) is not None:
                 waits[_START] = dependency
         self.health.observe_partitions(places, broker_reachable=stats.brokers_away_s < NOTICED_S, waits=waits)

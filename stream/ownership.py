@@ -164,6 +164,9 @@ class Ownership(TransportHooks):
                 "reason": gap.reason,
             },
         )
+        owned = self.owned.get(gap.partition) if gap.topic == self._scored_topic else None
+        if owned is not None:
+            owned.tear(gap.lost_to)
         if gap.topic == self._scored_topic and gap.reason == "truncated":
             # The log ends before what was scored already: offsets will mean other records from now on.
             msg = (
@@ -228,7 +231,9 @@ class Ownership(TransportHooks):
         self._dropped(partitions)
         for topic, number in partitions:
             if topic == self._scored_topic:
-                self.owned.pop(number, None)
+                dropped = self.owned.pop(number, None)
+                if dropped is not None:
+                    self._metrics.links_dropped.inc(len(dropped.links_left))
 
 
 def _text(partitions: Sequence[PartitionKey]) -> str:

@@ -32,7 +32,7 @@ class OwnedPartition:
     sessions: SessionCache = field(default_factory=SessionCache)
     wait: Wait = field(default_factory=Wait)
     hole_to: int = -1
-    """Last offset that a rewind could not fold again because the log has it no more; -1: there is no such hole."""
+    """Last offset that could not be folded because the log has it no more, or not readably; -1: no such hole."""
     hole_ms: int = 0
     """Append time of the first record behind that hole, epoch ms; 0: none, or not read yet."""
     links_left: list[Link] = field(default_factory=list)
@@ -52,6 +52,11 @@ class OwnedPartition:
         """Keep links for the next chunk, the newest if they are too many; return how many were dropped."""
         self.links_left = list(links[-MAX_LINKS_LEFT:]) if links else []
         return len(links) - len(self.links_left)
+
+    def tear(self, lost_to: int) -> None:
+        """Offsets up to `lost_to` are lost: sessions that miss some of them are not whole any more."""
+        if lost_to > self.hole_to:
+            self.hole_to, self.hole_ms = lost_to, 0
 
     def see(self, offset: int, append_ms: int) -> None:
         """Take note of the first record that is handed over behind a hole."""

@@ -39,6 +39,13 @@ class LineStopped(Exception):  # noqa: N818 - the state that the caller handles
     """A partition was stopped on purpose; a person must look. The message says why."""
 
 
+class Unwritten(Exception):  # noqa: N818 - says what is to be done: read it again
+    """Something unforeseen failed while a batch was published or written: what of it is out is not known.
+
+    Never the records' fault: a dead letter might be a second outcome.
+    """
+
+
 @dataclass(slots=True)
 class Batch:
     """Some consecutive records of a chunk, on their way through the stages."""
@@ -131,7 +138,7 @@ class Pipeline:
         """Process records together; if that fails on their data, one by one, so that one bad record stands alone."""
         try:
             await self._run(owned, chunk, records, clock)
-        except (NotCurrent, StoreError, LineStopped, TransportError, asyncio.CancelledError):
+        except (NotCurrent, StoreError, LineStopped, TransportError, Unwritten, MemoryError, asyncio.CancelledError):
             # Not the data's fault: nothing of it may become a dead letter.
             raise
         except Exception as error:  # noqa: BLE001 - whatever a record does to the code, it ends as a dead letter
@@ -288,32 +295,48 @@ class Pipeline:
         gone = [session_id for session_id in batch.erased if session_id not in blobs]
         blobs.update(dict.fromkeys(gone))
         clock.pause()
-        if out:
-            if not chunk.is_current():
-                raise NotCurrent
-            # Before the wait: if it fails half way, what is done again may have been published.
-            owned.published_to = max(owned.published_to, last_offset)
-            owned.wait.begin("broker")
-            await self._publish(out)
-            owned.wait.end("broker")
-        clock.lap_waited("publish")
-        if not owned.is_done(last_offset):
-            new = Watermark(owned.topic_id, last_offset)
-            expected = owned.watermark
-            links = [*owned.links_left, *counters.links] if owned.links_left else counters.links
-            left = await self._patience.call(
-                owned,
-                chunk,
-                lambda: self._store.commit(
-                    owned.topic, owned.number, expected, new, blobs, links, self._session_ttl_ms
-                ),
-            )
-            self._metrics.links_dropped.inc(owned.keep_left(left))
-            owned.watermark = new
+        try:
+            if out:
+                await self._publish_all(owned, chunk, out, last_offset)
+            clock.lap_waited("publish")
+            if not owned.is_done(last_offset):
+                await self._write(owned, chunk, blobs, counters, last_offset)
+        except (NotCurrent, StoreError, TransportError):
+            raise
+        except Exception as error:
+            raise Unwritten(type(error).__name__) from error
         for session_id in gone:
             owned.sessions.drop(session_id)
         clock.lap_waited("write")
         self._count(owned, batch, folded_only)
+
+    async def _publish_all(self, owned: OwnedPartition, chunk: Chunk, out: list[OutRecord], last_offset: int) -> None:
+        if not chunk.is_current():
+            raise NotCurrent
+        # Before the wait: if it fails half way, what is done again may have been published.
+        owned.published_to = max(owned.published_to, last_offset)
+        owned.wait.begin("broker")
+        await self._publish(out)
+        owned.wait.end("broker")
+
+    async def _write(
+        self,
+        owned: OwnedPartition,
+        chunk: Chunk,
+        blobs: dict[str, bytes | None],
+        counters: ChunkCounters,
+        last_offset: int,
+    ) -> None:
+        new = Watermark(owned.topic_id, last_offset)
+        expected = owned.watermark
+        links = [*owned.links_left, *counters.links] if owned.links_left else counters.links
+        left = await self._patience.call(
+            owned,
+            chunk,
+            lambda: self._store.commit(owned.topic, owned.number, expected, new, blobs, links, self._session_ttl_ms),
+        )
+        self._metrics.links_dropped.inc(owned.keep_left(left))
+        owned.watermark = new
 
     def _outgoing(self, owned: OwnedPartition, batch: Batch, clock: StageClock) -> tuple[list[OutRecord], int]:
         out: list[OutRecord] = []

@@ -123,7 +123,7 @@ class RedisSettings(Section):
     timeout_s: float = Field(
         2.0,
         gt=0,
-        le=60,
+        le=15,
         description="Longest wait for one answer, s; a server that is slow gets up to 8 times it.",
     )
     rewind_s: int | None = Field(
@@ -179,7 +179,7 @@ class PipelineSettings(Section):
     )
     cached_sessions: int = Field(20_000, ge=0, le=10_000_000, description="Sessions kept in the read-through cache.")
     counters_refresh_ms: int = Field(
-        2_000, ge=0, le=60_000, description="A session's entity counters are read again after this append time, ms."
+        2_000, ge=0, le=15_000, description="A session's entity counters are read again after this append time, ms."
     )
     features_sessions_per_s: float = Field(
         50.0, ge=0, le=1e6, description="New sessions a second that are logged whole on risk.features."

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Sequence
 from typing import Final, NamedTuple
 
@@ -19,6 +20,8 @@ from redis.crc import key_slot
 from stream.state.base import StoreError, StoreMisconfigured, StoreUnavailable
 from stream.state.connections import Answer, Command, ConnectionOptions, StandaloneLink
 from stream.state.stats import StoreStats
+
+log = logging.getLogger(__name__)
 
 SLOTS: Final = 16_384
 REDIRECTIONS: Final = 5
@@ -91,7 +94,8 @@ class ClusterLink:
         for task in (self._asking_for_slots, self._probing):
             if task is not None:
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, StoreError):
+                # Whatever went wrong with it has been answered or told by those who waited for it.
+                with contextlib.suppress(asyncio.CancelledError, Exception):
                     await task
         nodes, self._nodes = self._nodes, {}
         for node in nodes.values():
@@ -106,6 +110,7 @@ class ClusterLink:
                 self._look_after()
             elif place.address in self._away:
                 answers[i] = StoreUnavailable(self._away[place.address])
+                self._look_after()
             else:
                 groups.setdefault(place.address, []).append(i)
 
@@ -214,6 +219,9 @@ async def _went_well(call: Awaitable[object]) -> bool:
     try:
         await call
     except StoreError:
+        return False
+    except Exception as error:  # noqa: BLE001 - who asks here is the only one who would ever find a master again
+        log.warning("a node of the Redis Cluster could not be asked: %s", type(error).__name__)
         return False
     return True
 

@@ -220,6 +220,9 @@ class StandaloneLink:
             if connection is not None:
                 await connection.disconnect(nowait=True)
             known = translate(error, self.where)
+            if known is None and type(error) is RuntimeError:
+                # uvloop's word for a connection that was reset while it lay idle; redis-py hands it on as it is.
+                known = StoreUnavailable(f"Redis at {self.where} does not answer: the connection was reset")
             if known is None:
                 raise
             if isinstance(error, TimeoutError):

@@ -55,7 +55,7 @@ class SentinelLocator:
             except (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError) as e:
                 refused = f"the sentinel at {sentinel[0]}:{sentinel[1]} refuses the user or password: {e}"
                 continue
-            except (exceptions.RedisError, OSError, TimeoutError):
+            except (exceptions.RedisError, OSError, TimeoutError, RuntimeError):  # the last is uvloop's, of a reset
                 continue
             if found is not None:
                 self._sentinels.remove(sentinel)

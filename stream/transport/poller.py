@@ -322,7 +322,8 @@ class Poller(threading.Thread):
             found = self._consumer.get_watermark_offsets(TopicPartition(*key), cached=True)
             bounds = cast("tuple[int, int] | None", found)  # None: nothing was fetched yet
             if bounds is not None and bounds[1] >= 0:
-                part.line.high = bounds[1]
+                # Behind an open transaction there is nothing to read: waiting for its end is no lag.
+                part.line.high = min(bounds[1], self.reach.stable_ends.get(key, bounds[1]))
 
     # --- errors ------------------------------------------------------------------------------------
 

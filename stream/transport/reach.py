@@ -22,6 +22,9 @@ class Reach:
         self.away_partitions: frozenset[tuple[str, int]] = frozenset()
         """Partitions without a leader, or whose leader does not answer, while other brokers do."""
 
+        self.stable_ends: Mapping[tuple[str, int], int] = {}
+        """Where a reader of committed records has to stop: the first offset of an open transaction, or the end."""
+
         self._is_refused = False
 
     def away_s(self) -> float:
@@ -50,6 +53,12 @@ class Reach:
             self.away_since = None
         elif self.away_since is None:
             self.away_since = clock()
+        self.stable_ends = {
+            (name, number): one["ls_offset"]
+            for name, topic in found.get("topics", {}).items()
+            for number, one in _partitions(topic)
+            if one.get("ls_offset", -1) >= 0
+        }
         self.away_partitions = frozenset(
             (name, number)
             for name, topic in found.get("topics", {}).items()

@@ -22,6 +22,7 @@ from schemas.risk import RiskEvent
 from schemas.telemetry import Telemetry
 from stream.counters import by_bucket
 from stream.partition import MAX_LINKS_LEFT
+from stream.pipeline import Unwritten
 from stream.state import (
     CounterRead,
     Loaded,
@@ -285,3 +286,32 @@ class TestHoleInTheLog:
         for event in world.events():
             if event.session_id in began and event.session_id in {e.session_id for e in events[:40]}:
                 assert not event.state_cold
+
+
+def test_what_fails_unforeseen_behind_the_publish_is_read_again_and_no_dead_letter() -> None:
+    class Odd(MemoryStore):
+        is_odd = True
+
+        async def commit(self, *arguments: Any) -> Any:
+            if self.is_odd:
+                raise RuntimeError("nobody foresaw it")
+            return await super().commit(*arguments)
+
+    records = records_of(simulated(5, 3))
+
+    async def run() -> World:
+        world = World()
+        world.store = store = Odd()
+        owned, pipeline = await world.owned(), world.pipeline()
+        for _ in range(2):
+            with pytest.raises(Unwritten, match="RuntimeError"):
+                await pipeline.process(owned, chunk(records))
+        store.is_odd = False
+        await pipeline.process(owned, chunk(records))
+        return world
+
+    world = asyncio.run(run())
+    assert not [record for record in world.log if record.topic == "risk.deadletter"]
+    assert [(event.source.offset, event.replayed) for event in world.events()] == [
+        (offset, turn > 0) for turn in range(3) for offset in range(5)
+    ]

@@ -64,8 +64,9 @@ def watchdog_ends_it(trial: Trial) -> None:
     worker = start_stuck(pipeline, 600, **settings)
     load = trial.load(pipeline, per_s=PER_S)
     wait_moving(pipeline, worker, pipeline.ends(EVENTS))
-    # A held lock is seen by the interpreter's own timer, half as long again after its last turn.
-    cases = [(signal.SIGUSR1, STUCK_STATUS, 10.0, 18.0, "stuck: the event loop has not run for"),
+    # Silence counts from the last beat, up to half a second before the fault. A held lock is seen by the interpreter's
+    # own timer, half as long again after its last turn.
+    cases = [(signal.SIGUSR1, STUCK_STATUS, 9.0, 18.0, "stuck: the event loop has not run for"),
              (signal.SIGUSR2, 1, 14.0, 19.0, "Timeout \\(0:00:15")]  # fmt: skip
     for how, status, least_s, most_s, words in (cases * 2)[: trial.count(ci=1, full=4)]:
         with probed(worker) as probes:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.session import Meta
 from stream import tail
 from stream.crash_guard import CrashGuard
 from stream.deadletter import DeadLetterLimit
@@ -272,6 +273,25 @@ def test_lost_offsets_are_counted_by_reason_and_told(rig: Rig, caplog: pytest.Lo
     assert value("tellwire_gap_records_total", {"reason": "retention"}) == 10
     assert value("tellwire_gap_records_total", {"reason": "_BAD_MSG"}) == 1
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+
+
+async def test_a_gap_of_an_owned_partition_is_a_hole_that_tears_sessions(rig: Rig) -> None:
+    owned = OwnedPartition(TOPIC, 0, ID, None, 0, -1, DeadLetterLimit(0.5, 10))
+    owned.see(0, 1_000)
+    assert owned.hole_ms == 0
+    rig.ownership.owned[0] = owned
+    rig.ownership.on_gap(Gap(TOPIC, 0, 10, 19, "retention"))
+    rig.ownership.on_gap(Gap("capture.signals", 0, 90, 99, "retention"))
+    owned.see(15, 2_000)
+    assert owned.hole_ms == 0
+    owned.see(20, 3_000)
+    meta = Meta()
+    meta.mark(4)
+    meta.last_ingested_ms = 2_500
+    assert owned.is_torn(meta, 6)
+    assert not owned.is_torn(meta, 5)
+    meta.last_ingested_ms = 3_000
+    assert not owned.is_torn(meta, 6)
 
 
 def test_an_offset_is_done_when_its_state_is_written() -> None:

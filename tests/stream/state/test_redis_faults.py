@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from features.velocity import Link
 from stream.state import (
@@ -328,3 +329,29 @@ class TestMisconfigured:
                 client.rpush(store.keys.watermark(TOPIC, 1), b"hello")
             with pytest.raises(StoreMisconfigured, match="WRONGTYPE"):
                 await store.commit(TOPIC, 1, None, at(1), {"s": b"x"}, [], TTL)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_connections_that_are_reset_while_they_lie_idle_are_an_unanswered_call_at_most(
+    redis_server: RedisServer, loop: str
+) -> None:
+    """As a load balancer does at its idle limit. uvloop, which the worker runs on, has a word of its own for it."""
+
+    async def run() -> list[str]:
+        with FaultProxy(("127.0.0.1", redis_server.port)) as proxy:
+            async with opened(f"redis://127.0.0.1:{proxy.port}", timeout_s=2.0) as store:
+                await asyncio.gather(*(store.watermarks(TOPIC, [number]) for number in range(3)))
+                proxy.reset()
+                await asyncio.sleep(0.3)
+                said = []
+                for _ in range(3):
+                    try:
+                        await store.watermarks(TOPIC, [0])
+                        said.append("answered")
+                    except StoreUnavailable as error:
+                        said.append(str(error))
+                return said
+
+    said = uvloop.run(run()) if loop == "uvloop" else asyncio.run(run())
+    assert said[-1] == "answered", said
+    assert sum(one != "answered" for one in said) <= 1, said

@@ -83,3 +83,13 @@ def test_a_group_that_refuses_its_member_is_as_good_as_away_until_it_is_in_again
         assert reach.away_since is not None
     reach.take(report(broker(1)))
     assert reach.away_since is None
+
+
+def test_where_a_reader_of_committed_records_has_to_stop() -> None:
+    reach = Reach()
+    found = json.loads(report(broker(1), leaders={0: 1, 1: 1, 2: 1}))
+    partitions = found["topics"]["t"]["partitions"]
+    partitions["0"]["ls_offset"] = 40
+    partitions["1"]["ls_offset"] = -1001  # nothing was fetched yet
+    reach.take(json.dumps(found))
+    assert reach.stable_ends == {("t", 0): 40}
