@@ -123,7 +123,7 @@ class RedisSettings(Section):
     timeout_s: float = Field(
         2.0,
         gt=0,
-        le=15,
+        le=60,
         description="Longest wait for one answer, s; a server that is slow gets up to 8 times it.",
     )
     rewind_s: int | None = Field(

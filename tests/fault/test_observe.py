@@ -155,13 +155,15 @@ def test_a_commit_that_passes_unfinished_work_fails_i3(sound: tuple[Pipeline, Ev
 def test_every_commit_of_the_group_is_found_in_the_brokers_log(kafka_broker: KafkaBroker) -> None:
     topic = kafka_broker.create_topic(partitions=2)
     began_ms = time.time_ns() // 1_000_000
-    for group in ("ahead", "another"):
+    # Names of their own: a member of that name elsewhere on the shared broker would refuse these commits.
+    ours = f"ahead-{topic}"
+    for group in (ours, f"another-{topic}"):
         settings = {"bootstrap.servers": kafka_broker.bootstrap, "group.id": group, "enable.auto.commit": False}
         client = Consumer(settings)
         for offset in (3, 8, 5):
             client.commit(offsets=[TopicPartition(topic, 1, offset)], asynchronous=False)
         client.close()
-    found = observe.commits(kafka_broker.bootstrap, "ahead", topic)
+    found = observe.commits(kafka_broker.bootstrap, ours, topic)
     assert [(commit.partition, commit.offset) for commit in found] == [(1, 3), (1, 8), (1, 5)]
     assert all(began_ms <= commit.time_ms <= time.time_ns() // 1_000_000 for commit in found)
 

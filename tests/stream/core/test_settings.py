@@ -51,7 +51,7 @@ WRONG = [
     ("REDIS__KEY_PREFIX", "{a}", "pattern"),
     ("REDIS__SESSION_TTL_S", "59", "greater than or equal to 60"),
     ("REDIS__TIMEOUT_S", "0", "greater than 0"),
-    ("REDIS__TIMEOUT_S", "nan", "less than or equal to 15"),
+    ("REDIS__TIMEOUT_S", "nan", "less than or equal to 60"),
     ("KEYS__REF_KEY_VERSION", "", "pattern"),
     ("PIPELINE__TARGET_CHUNK_MS", "inf", "less than or equal to 1000"),
     ("PIPELINE__FEATURES_SHARE", "1.01", "less than or equal to 1"),
