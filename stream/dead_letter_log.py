@@ -14,7 +14,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from schemas.deadletter import DeadLetterHeader as Header
 from stream import tail, topics
 from stream.origin import MAX_ATTEMPTS, MAX_OFFSET, MAX_PARTITION, MAX_TIME_MS, number
-from stream.records import append_ms_of, headers_of, offset_of
+from stream.records import append_ms_of, offset_of
+from stream.transport.headers import headers_of
 
 DEADLETTER_TOPIC: Final = "risk.deadletter"
 MAX_TEXT_CHARS: Final = 300

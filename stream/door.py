@@ -15,8 +15,9 @@ from stream.crash_isolation import CrashLimit, NotCurrent, OneByOne
 from stream.deadletter import dead_letter
 from stream.metrics import Metrics
 from stream.origin import Origin, OriginRefused, read_origin, without_origin
-from stream.records import append_ms_of, headers_of, offset_of
+from stream.records import append_ms_of, offset_of
 from stream.transport import Chunk, OutRecord, ProduceError
+from stream.transport.headers import headers_of
 
 MAX_HEADER_BYTES: Final = 65_536
 """Bytes of names and values of a signal's headers. What is forwarded must fit: more would stop the line for good."""

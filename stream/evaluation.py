@@ -31,10 +31,10 @@ from stream.counters import ChunkCounters
 from stream.metrics import Stage
 from stream.origin import Origin
 from stream.partition import OwnedPartition
-from stream.records import headers_of
 from stream.sampling import FeatureSampler
 from stream.sequence import out_of_reach
 from stream.transport import OutRecord
+from stream.transport.headers import headers_of
 
 if TYPE_CHECKING:
     from stream.pipeline import Batch

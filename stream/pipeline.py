@@ -26,11 +26,12 @@ from stream.metrics import Metrics
 from stream.origin import Origin, OriginRefused, read_origin
 from stream.partition import OwnedPartition
 from stream.patience import Patience
-from stream.records import append_ms_of, headers_of, offset_of
+from stream.records import append_ms_of, offset_of
 from stream.refs import RefHasher
 from stream.stage_clock import StageClock
 from stream.state import CounterRead, StateStore, StoreError, Watermark, WatermarkConflict
 from stream.transport import Chunk, OutRecord, TransportError
+from stream.transport.headers import headers_of
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,9 @@ from schemas.deadletter import DeadLetterReason
 from schemas.envelope import Rejected, decode, decode_signal
 from stream.dead_letter_log import DEADLETTER_TOPIC, DeadLetter, Found, Known, read_whole
 from stream.origin import without_origin
-from stream.records import headers_of, offset_of
+from stream.records import offset_of
 from stream.topics import BrokerError, line_of
+from stream.transport.headers import headers_of
 
 DECODERS: Final[Mapping[str, Callable[[bytes | None, bytes | None], Any]]] = {
     "capture.telemetry": decode,

@@ -14,8 +14,8 @@ from schemas.meanings import REASONS
 from stream.cli.listing import Listing
 from stream.dead_letter_log import DeadLetter, Found, Known
 from stream.origin import without_origin
-from stream.records import headers_of
 from stream.redrive import Outcome
+from stream.transport.headers import headers_of
 
 SHOWN_BYTES: Final = 16_384
 """Most of a value that a terminal gets; `--save` and `--json` give all of it."""

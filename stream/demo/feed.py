@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -15,6 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from schemas.risk import RiskEvent
 from stream.demo.children import DemoError
 from stream.demo.tally import Tally
+from stream.transport.headers import headers_of
 
 RISK_EVENTS: Final = "risk.events"
 DEAD_LETTERS: Final = "risk.deadletter"
@@ -108,8 +109,5 @@ class Feed:
 
 
 def _reason(message: Message) -> str:
-    # A consumed message has its headers as a list of pairs, whatever else a producer may take.
-    headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
-    return next(
-        (value.decode(errors="replace") for name, value in headers if name == "dlq_reason" and value), "unknown"
-    )
+    named = headers_of(message)
+    return next((value.decode(errors="replace") for name, value in named if name == "dlq_reason" and value), "unknown")

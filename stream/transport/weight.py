@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from operator import add, length_hint, methodcaller
 from typing import TYPE_CHECKING
 
+from .headers import ask_headers, drop_headers, headers_of
+
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
 _key = methodcaller("key")
-_headers = methodcaller("headers")
 
 
 def weights(records: Sequence[Message]) -> list[int]:
@@ -27,26 +28,12 @@ def weights(records: Sequence[Message]) -> list[int]:
 def _any_headers(records: Sequence[Message]) -> bool:
     asked = iter(records)
     try:
-        return any(map(_headers, asked))
+        return any(map(ask_headers, asked))
     except (SystemError, UnicodeError):
         # The one that was asked last; `_header_bytes` asks the others.
-        _drop_headers(records[len(records) - length_hint(asked) - 1])
+        drop_headers(records[len(records) - length_hint(asked) - 1])
         return True
 
 
-def _drop_headers(record: Message) -> None:
-    """Take the headers off a record that has a name that is not UTF-8.
-
-    librdkafka's bindings raise for it once, and then hand out a list with a hole that ends the process when touched.
-    """
-    record.set_headers([])
-
-
 def _header_bytes(record: Message) -> int:
-    try:
-        headers = record.headers() or ()
-    except (SystemError, UnicodeError):
-        _drop_headers(record)
-        return 0
-    pairs = headers.items() if isinstance(headers, dict) else headers
-    return sum(len(name) + len(value or b"") for name, value in pairs)
+    return sum(len(name) + len(value) for name, value in headers_of(record))

@@ -26,9 +26,10 @@ from stream.dead_letter_log import Found
 from stream.deadletter import dead_letter
 from stream.embedded import EmbeddedBroker
 from stream.origin import Origin, read_origin
-from stream.records import headers_of, offset_of
+from stream.records import offset_of
 from stream.topics import BrokerError
 from stream.transport import partition_of
+from stream.transport.headers import headers_of
 from tests.stream.core.doubles import record
 
 TOPICS = {"capture.telemetry": 4, "capture.signals": 4, "risk.deadletter": 4}

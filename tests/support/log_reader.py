@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from operator import methodcaller
 from typing import Any
 
 import orjson
@@ -79,9 +80,19 @@ def _read_partition(consumer: Consumer, high: int) -> Iterator[Record]:
             assert offset is not None
             if offset >= high:
                 return
-            headers = message.headers() or []
-            pairs = headers.items() if isinstance(headers, dict) else headers
-            yield Record(partition, offset, message.key(), message.value(), tuple(pairs), message.timestamp()[1])
+            yield Record(partition, offset, message.key(), message.value(), _headers(message), message.timestamp()[1])
+
+
+# Through a call that looks for the exception which the bindings leave beside a list with a hole in it.
+_ask_headers = methodcaller("headers")
+
+
+def _headers(message: Message) -> tuple[tuple[str, str | bytes | None], ...]:
+    try:
+        headers = _ask_headers(message) or ()
+    except (SystemError, UnicodeError):  # a name that is not UTF-8
+        return ()
+    return tuple(headers.items() if isinstance(headers, dict) else headers)
 
 
 def topic_id(bootstrap: str, topic: str) -> str:

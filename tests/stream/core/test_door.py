@@ -15,9 +15,10 @@ from stream.crash_guard import CrashGuard
 from stream.crash_note import Note, encode
 from stream.door import Door
 from stream.metrics import Metrics
-from stream.records import append_ms_of, headers_of, offset_of
+from stream.records import append_ms_of, offset_of
 from stream.state import MemoryStore
 from stream.transport import FailedRecord, OutRecord, ProduceError, StartAt, StartRequest
+from stream.transport.headers import headers_of
 from tests.stream.core.doubles import chunk, record
 
 TELEMETRY = "capture.telemetry"
