@@ -32,13 +32,13 @@ from stream.process import (
     check_topics,
     make_app,
     make_store,
-    place,
     places_of,
     quiet_garbage_collector,
     run_faust,
     serve,
     transport_options,
 )
+from stream.records import place
 from stream.refs import RefHasher
 from stream.sampling import FeatureSampler
 from stream.settings import KafkaSettings, Settings
@@ -85,9 +85,7 @@ class Worker:
         self.health = Health(settings.health.stall_s, clock, settings.health.restart_s)
         self.store: StateStore = make_store(settings.redis, f"{STATE_VERSION}.{counts[TELEMETRY_TOPIC]}")
         self._tasks = Tasks()
-        self._crashes = CrashGuard(
-            self.store, self.metrics, lambda at, text: self.health.suspect(f"{at[0]}[{at[1]}]", text)
-        )
+        self._crashes = CrashGuard(self.store, self.metrics, lambda at, text: self.health.suspect(place(*at), text))
         self.ownership = Ownership(
             scored_topic=TELEMETRY_TOPIC,
             events_topic=RISK_TOPIC,
@@ -246,7 +244,7 @@ class Worker:
         told = {"topic": chunk.topic, "partition": chunk.partition, "offset": chunk.first_offset, "reason": reason}
         log.critical("the partition stands still: %s", error, extra=told)
         self.transport.pause_partition(chunk.topic, chunk.partition)
-        self.health.stop(f"{chunk.topic}[{chunk.partition}]", reason)
+        self.health.stop(place(chunk.topic, chunk.partition), reason)
         self.metrics.partition_stopped.labels(chunk.topic, str(chunk.partition)).set(1)
 
     def _fail(self, error: TransportFatalError) -> None:
@@ -256,7 +254,7 @@ class Worker:
     def _dropped(self, partitions: Sequence[PartitionKey]) -> None:
         """Partitions were given up: their next owner decides for itself."""
         for topic, number in partitions:
-            self.health.resume(f"{topic}[{number}]")
+            self.health.resume(place(topic, number))
             self.metrics.partition_stopped.remove(topic, str(number))
 
     def _assigned(self) -> None:

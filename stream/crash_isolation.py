@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from schemas.deadletter import DeadLetterReason
 from schemas.envelope import Rejected
 from stream.crash_note import CONDEMNED_IN_A_ROW, Note, encode
-from stream.records import offset_of
+from stream.records import offset_of, place
 from stream.state import StateStore, StoreError
 from stream.transport import Chunk, PartitionKey
 from stream.waits import Wait
@@ -196,12 +196,13 @@ class Isolation:
         self._note = replace(self._note, condemned=0)
 
     async def _condemn(self, chunk: Chunk, record: Message, condemn: Condemn) -> None:
-        note, place = self._note, f"{chunk.topic}[{chunk.partition}]"
+        note = self._note
         if note.condemned >= CONDEMNED_IN_A_ROW:
             # The next start tries this record again: by then somebody may have mended what is really wrong.
             await self._write(chunk, replace(note, deaths=0, working=False))
+            at = place(chunk.topic, chunk.partition)
             msg = (
-                f"{place}: {note.condemned} records in a row have ended the process, and none between them survived: "
+                f"{at}: {note.condemned} records in a row have ended the process, and none between them survived: "
                 "is the input to blame, or the machine (memory limit, a broken installation)? Mend it and restart"
             )
             raise CrashLimit(msg)

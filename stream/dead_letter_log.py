@@ -4,20 +4,20 @@ The unit is the input record: a dead letter that was published twice counts once
 is the same record with one attempt more. Nothing here keeps an input's bytes but `fetch` and `read_whole`.
 """
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from schemas.deadletter import DeadLetterHeader as Header
-from stream import tail, topics
+from stream.deadletter import DEADLETTER_TOPIC
 from stream.origin import MAX_ATTEMPTS, MAX_OFFSET, MAX_PARTITION, MAX_TIME_MS, number
 from stream.records import append_ms_of, offset_of
+from stream.topic_reader import Stretch, ends_of, reading, records_in
+from stream.topics import BrokerError
 from stream.transport.headers import headers_of
 
-DEADLETTER_TOPIC: Final = "risk.deadletter"
 MAX_TEXT_CHARS: Final = 300
 """Longest reason, path or detail that is kept."""
 IDLE_S: Final = 20.0
@@ -123,8 +123,8 @@ def read(properties: dict[str, Any], since_ms: int | None = None) -> Found:
     Blocks. Raises BrokerError when the topic is missing or a broker does not answer.
     """
     found = Found()
-    with tail.reading(properties | _READING, DEADLETTER_TOPIC) as consumer:
-        for record in _records(consumer, _starts(consumer, properties, since_ms)):
+    with reading(properties, DEADLETTER_TOPIC) as consumer:
+        for record in records_in(consumer, DEADLETTER_TOPIC, _stretches(consumer, properties, since_ms), IDLE_S):
             found.add(record)
     return found
 
@@ -139,17 +139,17 @@ def read_whole(properties: dict[str, Any], places: Iterable[tuple[int, int]]) ->
     wanted: dict[int, set[int]] = {}
     for partition, offset in places:
         wanted.setdefault(partition, set()).add(offset)
-    with tail.reading(properties | _READING, DEADLETTER_TOPIC) as consumer:
-        deadline = time.monotonic() + IDLE_S
+    with reading(properties, DEADLETTER_TOPIC) as consumer:
         partitions = _partitions(consumer, properties)
         for partition, offsets in sorted(wanted.items()):
             if partition not in partitions:
                 continue
-            low, high = tail.ends_of(consumer, TopicPartition(DEADLETTER_TOPIC, partition), deadline)
+            # Asked when its turn comes: what the caller did with the partition before is not the broker's time.
+            low, high = ends_of(consumer, TopicPartition(DEADLETTER_TOPIC, partition), IDLE_S)
             there = [offset for offset in offsets if low <= offset < high]
             if there:
-                start = TopicPartition(DEADLETTER_TOPIC, partition, min(there))
-                for record in _records(consumer, [(start, max(there) + 1)]):
+                stretch = {partition: (min(there), max(there) + 1)}
+                for record in records_in(consumer, DEADLETTER_TOPIC, stretch, IDLE_S):
                     if offset_of(record) in offsets:
                         yield record
 
@@ -163,29 +163,17 @@ def letter_of(record: Message) -> DeadLetter | None:
     return _letter(record, headers, source, number(headers.get(Header.ATTEMPTS), MAX_ATTEMPTS) or 1)
 
 
-_READING: Final[dict[str, Any]] = {
-    "enable.partition.eof": True,
-    "auto.offset.reset": "earliest",
-    "fetch.wait.max.ms": 10,
-    "queued.max.messages.kbytes": 16 * 1024,
-}
-
-
-def _starts(
-    consumer: Consumer, properties: dict[str, Any], since_ms: int | None
-) -> Sequence[tuple[TopicPartition, int]]:
-    """Return first place and end of every partition that has something to read."""
-    deadline = time.monotonic() + IDLE_S
-    found = []
+def _stretches(consumer: Consumer, properties: dict[str, Any], since_ms: int | None) -> dict[int, Stretch]:
+    """Return what every partition has to read, up to its end as of now."""
+    found: dict[int, Stretch] = {}
     for partition in _partitions(consumer, properties):
-        low, high = tail.ends_of(consumer, TopicPartition(DEADLETTER_TOPIC, partition), deadline)
-        start = low
+        start, high = ends_of(consumer, TopicPartition(DEADLETTER_TOPIC, partition), IDLE_S)
         if since_ms is not None:
             asked = TopicPartition(DEADLETTER_TOPIC, partition, max(0, since_ms))
             (answer,) = consumer.offsets_for_times([asked], timeout=IDLE_S)
             start = answer.offset if answer.offset >= 0 else high
         if start < high:
-            found.append((TopicPartition(DEADLETTER_TOPIC, partition, start), high))
+            found[partition] = (start, high)
     return found
 
 
@@ -196,38 +184,8 @@ def _partitions(consumer: Consumer, properties: dict[str, Any]) -> list[int]:
         refused = metadata.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
         hint = "this user needs READ on it" if refused else "run `tellwire topics diff`"
         msg = f"broker {broker}: {DEADLETTER_TOPIC}: {metadata.error.str()}; {hint}"
-        raise topics.BrokerError(msg)
+        raise BrokerError(msg)
     return sorted(metadata.partitions)
-
-
-def _records(consumer: Consumer, starts: Sequence[tuple[TopicPartition, int]]) -> Iterator[Message]:
-    """Yield what lies between these starts and their ends (the offsets behind the last)."""
-    ends = {start.partition: end for start, end in starts}
-    consumer.assign([start for start, _ in starts])
-    deadline = time.monotonic() + IDLE_S
-    while ends:
-        for record in consumer.consume(200, 0.2):
-            partition = record.partition()
-            error = record.error()
-            if error is not None:
-                if error.code() == KafkaError._PARTITION_EOF:
-                    ends.pop(partition or 0, None)
-                elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:
-                    raise KafkaException(error)
-                continue
-            deadline = time.monotonic() + IDLE_S
-            end = ends.get(partition or 0)
-            if end is None or offset_of(record) >= end:
-                ends.pop(partition or 0, None)
-                continue
-            yield record
-            if offset_of(record) + 1 == end:
-                ends.pop(partition or 0, None)
-            # What the caller did with it is not the broker's time.
-            deadline = time.monotonic() + IDLE_S
-        if ends and time.monotonic() > deadline:
-            msg = f"{DEADLETTER_TOPIC}: partitions {sorted(ends)} could not be read: no answer in {IDLE_S:g} s"
-            raise topics.BrokerError(msg)
 
 
 def _source(headers: dict[str, bytes]) -> Identity | None:

@@ -15,6 +15,7 @@ from stream.crash_guard import CrashGuard
 from stream.deadletter import DeadLetterLimit
 from stream.metrics import Metrics
 from stream.partition import OwnedPartition
+from stream.records import place
 from stream.state import StateStore, Watermark
 from stream.transport import Gap, StartAt, StartRequest, TransportFatalError, TransportHooks
 from stream.waits import Wait
@@ -170,9 +171,9 @@ class Ownership(TransportHooks):
         if gap.topic == self._scored_topic and gap.reason == "truncated":
             # The log ends before what was scored already: offsets will mean other records from now on.
             msg = (
-                f"{gap.topic}[{gap.partition}]: the log was cut off at offset {gap.lost_from}, and later offsets were "
-                "scored; they will be given to other records. Use a new redis.key_prefix, or delete the old state, and "
-                "start again"
+                f"{place(gap.topic, gap.partition)}: the log was cut off at offset {gap.lost_from}, and later offsets "
+                "were scored; they will be given to other records. Use a new redis.key_prefix, or delete the old "
+                "state, and start again"
             )
             self._fail(TransportFatalError(msg))
 
@@ -221,7 +222,7 @@ class Ownership(TransportHooks):
     def _refuse_recreated(self, request: StartRequest, watermark: Watermark | None) -> None:
         if watermark is not None and watermark.topic_id != request.topic_id:
             msg = (
-                f"{request.topic}[{request.partition}]: the topic was deleted and made anew (its id is "
+                f"{place(request.topic, request.partition)}: the topic was deleted and made anew (its id is "
                 f"{request.topic_id}, the state is of {watermark.topic_id}); offsets mean other records now. Use a new "
                 "redis.key_prefix, or delete the old state, and start again"
             )
@@ -237,4 +238,4 @@ class Ownership(TransportHooks):
 
 
 def _text(partitions: Sequence[PartitionKey]) -> str:
-    return " ".join(f"{topic}[{number}]" for topic, number in sorted(partitions))
+    return " ".join(place(*key) for key in sorted(partitions))

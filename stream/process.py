@@ -16,6 +16,7 @@ from stream import kafka_properties, topics
 from stream.health import Health
 from stream.metrics import Metrics
 from stream.probes import HealthServer
+from stream.records import place
 from stream.settings import KafkaSettings, RedisSettings, Settings, SettingsError
 from stream.state import ConnectionOptions, RedisStore
 from stream.stopping import Stop
@@ -29,11 +30,6 @@ SNAPSHOT_WAIT_S: Final = 5.0
 """Longest wait, at start, for the live models; without them the shipped ones serve until they come."""
 _LEAVING_S: Final = 6.0
 """Of the limit of a stop: for leaving the group, and for what was just handed to the producer."""
-
-
-def place(topic: str, partition: int) -> str:
-    """Return how a partition is named to people."""
-    return f"{topic}[{partition}]"
 
 
 def places_of(stats: TransportStats, waits: dict[str, Dependency]) -> dict[str, tuple[int, int]]:

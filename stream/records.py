@@ -1,6 +1,11 @@
-"""Typed access to a consumed record: what librdkafka's bindings leave optional is certain for records of a chunk."""
+"""A consumed record and its partition, typed and named: what librdkafka's bindings leave optional is certain here."""
 
 from confluent_kafka import Message
+
+
+def place(topic: str, partition: int) -> str:
+    """Return how a partition is named to people."""
+    return f"{topic}[{partition}]"
 
 
 def offset_of(record: Message) -> int:

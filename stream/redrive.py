@@ -17,7 +17,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from schemas.deadletter import DeadLetterHeader as Header
 from schemas.deadletter import DeadLetterReason
 from schemas.envelope import Rejected, decode, decode_signal
-from stream.dead_letter_log import DEADLETTER_TOPIC, DeadLetter, Found, Known, read_whole
+from stream.dead_letter_log import DeadLetter, Found, Known, read_whole
+from stream.deadletter import DEADLETTER_TOPIC
 from stream.origin import without_origin
 from stream.records import offset_of
 from stream.topics import BrokerError, line_of

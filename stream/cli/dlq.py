@@ -75,6 +75,7 @@ def show(
     from stream import dead_letter_log
     from stream.cli import dlq_report
     from stream.cli.failures import CommandError
+    from stream.deadletter import DEADLETTER_TOPIC
 
     place = _place(dead_letter)
     properties = _consumer(config)
@@ -82,7 +83,7 @@ def show(
     letter = dead_letter_log.letter_of(record) if record is not None else None
     if record is None or letter is None:
         note = ", only a note of a redrive or what no worker wrote" if record is not None else " (any more)"
-        msg = f"{dead_letter_log.DEADLETTER_TOPIC}: no dead letter is at {dead_letter}{note}; see `tellwire dlq list`"
+        msg = f"{DEADLETTER_TOPIC}: no dead letter is at {dead_letter}{note}; see `tellwire dlq list`"
         raise CommandError(msg)
     if save is not None:
         _save(save, record.value(), letter.truncated)

@@ -14,6 +14,7 @@ from schemas.meanings import REASONS
 from stream.cli.listing import Listing
 from stream.dead_letter_log import DeadLetter, Found, Known
 from stream.origin import without_origin
+from stream.records import place
 from stream.redrive import Outcome
 from stream.transport.headers import headers_of
 
@@ -52,7 +53,7 @@ def listed(found: Found, chosen: Sequence[Known], limit: int) -> Json:
         "unreadable": found.unreadable_total,
         "by_reason": dict(_counted(one.letter.reason for one in chosen)),
         "by_topic": dict(_counted(one.letter.source[0] for one in chosen)),
-        "by_partition": dict(_counted(f"{one.letter.source[0]}[{one.letter.source[2]}]" for one in chosen)),
+        "by_partition": dict(_counted(_input(one.letter) for one in chosen)),
         "latest": [_entry(one.letter) | {"state": _state(one)} for one in chosen[:limit]],
     }
 
@@ -238,7 +239,7 @@ def _state(known: Known) -> str:
 
 
 def _input(letter: DeadLetter) -> str:
-    return f"{letter.source[0]}[{letter.source[2]}]"
+    return place(letter.source[0], letter.source[2])
 
 
 def _line(letter: DeadLetter) -> str:

@@ -103,10 +103,10 @@ class Session(RuleBasedStateMachine):
 
     def _last_published(self) -> dict[int, int]:
         values = [record.value for record in self.world.log if record.topic == "risk.events"]
-        reach, is_sure = tail.reach_of(values[-1:], TOPIC_ID)
-        if not is_sure:
-            reach, _ = tail.reach_of(values, TOPIC_ID)
-        return {} if reach is None else {0: reach}
+        reach = tail.Reach(TOPIC_ID)
+        for value in values:
+            reach.add(value)
+        return {} if reach.offset is None else {0: reach.offset}
 
     @initialize(seed=st.integers(0, 7), sessions=st.sampled_from([0, 2, 1_000]))
     def begin(self, seed: int, sessions: int) -> None:

@@ -205,7 +205,7 @@ def permit(kafka: SecuredKafka, pipeline: Pipeline, user: str) -> None:
     kafka.allow("topic", EVENTS, ["READ"], user)  # what was published last is read when a partition is taken over
     kafka.allow("group", pipeline.group, ["READ", "DESCRIBE"], user)
     for name in ("tellwire-tail", "tellwire-snapshots"):
-        kafka.allow("group", name, ["READ", "DESCRIBE"], user)
+        kafka.allow("group", name, ["DESCRIBE"], user)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message
 
 from stream.transport import Chunk
 
@@ -20,6 +20,10 @@ class FakeRecord:
     the_offset: int | None = 0
     append_ms: int = 1_700_000_000_000
     the_headers: Any = None
+    the_partition: int = 0
+
+    def error(self) -> KafkaError | None:
+        return None
 
     def value(self) -> bytes | None:
         return self.the_value
@@ -28,7 +32,7 @@ class FakeRecord:
         return self.the_key
 
     def partition(self) -> int:
-        return 0
+        return self.the_partition
 
     def offset(self) -> int | None:
         return self.the_offset
@@ -67,7 +71,7 @@ class FakeChunk:
 
 
 def record(value: bytes | None, **more: Any) -> Message:
-    """A record as a consumer hands it over; `the_key`, `the_offset`, `append_ms`, `the_headers`."""
+    """A record as a consumer hands it over; `the_key`, `the_offset`, `append_ms`, `the_headers`, `the_partition`."""
     return cast("Message", FakeRecord(value, **more))
 
 

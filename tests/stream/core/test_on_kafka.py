@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka import Producer
 from typer.testing import CliRunner
 
 from schemas.topics import TOPICS, TopicSpec
@@ -177,10 +177,24 @@ def test_after_a_crash_in_what_is_published_again_the_first_publications_still_c
         ([event(9), again(12, redriven=True), again(5, replayed=True)], (12, True)),
         ([event(9), b"", None, b"[", b"\xff"], (9, True)),
         ([event(9), event(50, topic_id="earlier"), again(2, replayed=True)], (2, True)),
+        ([event(9), event(50, topic_id="earlier")], (None, True)),
+        # A frozen worker's, appended when it woke: its heir had got further.
+        ([event(9), event(12), event(7), event(8)], (12, True)),
+        ([event(12), event(7), again(3, replayed=True)], (12, True)),
     ],
 )
 def test_how_far_the_last_events_reach(values: list[bytes | None], reach: tuple[int | None, bool]) -> None:
-    assert tail.reach_of(values, "T") == reach
+    found = tail.Reach("T")
+    for value in values:
+        found.add(value)
+    assert (found.offset, found.is_sure) == reach
+
+
+def test_late_events_of_a_frozen_worker_hide_nothing(kafka_broker: KafkaBroker) -> None:
+    """Its heir had published up to 400 when what it had handed over before, 200 to 320, was appended at last."""
+    topic = kafka_broker.create_topic()
+    produce(kafka_broker, topic, 0, *(event(offset) for offset in [*range(300, 401), *range(200, 321)]))
+    assert tail.last_published(properties(kafka_broker), topic, "T", [0]) == {0: 400}
 
 
 def test_a_tail_that_cannot_be_read_is_one_line_in_time(kafka_broker: KafkaBroker) -> None:
@@ -192,34 +206,6 @@ def test_a_tail_that_cannot_be_read_is_one_line_in_time(kafka_broker: KafkaBroke
     with pytest.raises(BrokerError, match=r"^risk\.events\[3\]: "):
         tail.offset_at(NOWHERE, "risk.events", 3, 0, timeout_s=0.5)
     assert time.monotonic() - began < 10
-
-
-def test_an_error_of_the_client_ends_no_partition(kafka_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Errors in place of a message name no partition; partition 0 must still be read."""
-    topic = kafka_broker.create_topic()
-    produce(kafka_broker, topic, 0, event(5))
-
-    class Away:
-        def error(self) -> Any:
-            return self
-
-        def code(self) -> int:
-            return int(KafkaError._ALL_BROKERS_DOWN)
-
-        def partition(self) -> None:
-            return None
-
-    class FirstAway(Consumer):
-        told = False
-
-        def poll(self, timeout: float = -1) -> Any:
-            if not self.told:
-                self.told = True
-                return Away()
-            return super().poll(timeout)
-
-    monkeypatch.setattr(tail, "Consumer", FirstAway)
-    assert tail.last_published(properties(kafka_broker), topic, "T", [0]) == {0: 5}
 
 
 def test_offset_at_is_the_first_append_at_or_after_a_time(kafka_broker: KafkaBroker) -> None:
