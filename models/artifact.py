@@ -8,6 +8,7 @@ figures, and golden rows with the scores they must give. Its own SHA-256 stands 
 import hashlib
 import importlib.resources
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -128,19 +129,20 @@ def shipped_directory() -> Path:
 def read(directory: Path | None = None) -> Bundle:
     """Read a folder (None = what ships), each file once, and check all hashes; ArtifactError with one line."""
     directory = shipped_directory() if directory is None else directory
+    shown = _name_of(directory)
     try:
         with opened_folder(directory) as folder:
-            seal = _read_file(directory, SEAL, _MAX_SEAL_BYTES, folder)
-            manifest = _read_file(directory, MANIFEST, MAX_MANIFEST_BYTES, folder)
-            _check_seal(directory.name, seal, manifest)
-            entries = _decode(manifest, directory.name).files
+            seal = _read_file(shown, SEAL, _MAX_SEAL_BYTES, folder)
+            manifest = _read_file(shown, MANIFEST, MAX_MANIFEST_BYTES, folder)
+            _check_seal(shown, seal, manifest)
+            entries = _decode(manifest, shown).files
             total = sum(entry.bytes for entry in entries.values())
             if total > MAX_BYTES:
-                raise ArtifactError(f"{directory.name}: has {total} bytes in all, at most {MAX_BYTES} are allowed")
-            files = {name: _read_listed(directory, name, entry, folder) for name, entry in entries.items()}
+                raise ArtifactError(f"{shown}: has {total} bytes in all, at most {MAX_BYTES} are allowed")
+            files = {name: _read_listed(shown, name, entry, folder) for name, entry in entries.items()}
     except UnreadableFileError as error:
         raise ArtifactError(f"{directory}: {error}") from None
-    return Bundle(directory.name, manifest, files)
+    return Bundle(shown, manifest, files)
 
 
 def load(directory: Path | None, names: Sequence[str], features_hash: str) -> Artifacts:
@@ -168,7 +170,7 @@ def seal(directory: Path) -> str:
     """Write `manifest.sha256` for the manifest as it is, and return that hash. Check the folder before: `load` does."""
     try:
         with opened_folder(directory) as folder:
-            found = hashlib.sha256(_read_file(directory, MANIFEST, MAX_MANIFEST_BYTES, folder)).hexdigest()
+            found = hashlib.sha256(_read_file(_name_of(directory), MANIFEST, MAX_MANIFEST_BYTES, folder)).hexdigest()
         (directory / SEAL).write_text(f"{found}  {MANIFEST}\n", encoding="ascii")
     except UnreadableFileError as error:
         raise ArtifactError(f"{directory}: {error}") from None
@@ -203,7 +205,7 @@ def write_manifest(
         try:
             data[name] = (directory / name).read_bytes()
         except OSError as error:
-            raise ArtifactError(f"{directory.name}/{name}: cannot be read: {error.strerror}") from None
+            raise ArtifactError(f"{_name_of(directory)}/{name}: cannot be read: {error.strerror}") from None
     manifest = Manifest(
         format=1,
         features_hash=features_hash,
@@ -251,22 +253,28 @@ def _check_seal(folder: str, seal_text: bytes, manifest: bytes) -> None:
         raise ArtifactError(f"{folder}/{MANIFEST}: has hash {own[:12]}, {SEAL} says {known[:12]}")
 
 
-def _read_file(directory: Path, name: str, max_bytes: int, folder: int) -> bytes:
+def _name_of(directory: Path) -> str:
+    """Return a folder's own name, for messages: also of the one that a path without a name (`.`, `..`) leads to."""
+    whole = Path(os.path.abspath(directory))  # noqa: PTH100 - `absolute` keeps the dots, `resolve` follows links
+    return whole.name or str(whole)
+
+
+def _read_file(directory: str, name: str, max_bytes: int, folder: int) -> bytes:
     try:
         return read_regular(name, max_bytes, folder=folder)
     except UnreadableFileError as error:
         hint = ""
         if name == SEAL:
             hint = "; `tellwire artefacts seal` writes it for a folder that you trust"
-        raise ArtifactError(f"{directory.name}/{name}: {error}{hint}") from None
+        raise ArtifactError(f"{directory}/{name}: {error}{hint}") from None
 
 
-def _read_listed(directory: Path, name: str, entry: FileEntry, folder: int) -> bytes:
+def _read_listed(directory: str, name: str, entry: FileEntry, folder: int) -> bytes:
     data = _read_file(directory, name, entry.bytes, folder)
     found = hashlib.sha256(data).hexdigest()
     if len(data) != entry.bytes or found != entry.sha256:
         raise ArtifactError(
-            f"{directory.name}/{name}: has {len(data)} bytes and hash {found[:12]}, the manifest says {entry.bytes} "
+            f"{directory}/{name}: has {len(data)} bytes and hash {found[:12]}, the manifest says {entry.bytes} "
             f"and {entry.sha256[:12]}"
         )
     return data

@@ -1,6 +1,6 @@
 """Turns the Kafka settings into librdkafka properties, the same for consumers, producers and admin clients."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
@@ -10,7 +10,7 @@ from stream.transport.options import ANSWER_MS
 
 
 def common(settings: KafkaSettings) -> dict[str, Any]:
-    """Return the properties that reach and authenticate to the brokers."""
+    """Return the properties that reach and authenticate to the brokers. Raises SettingsError where one is missing."""
     found: dict[str, Any] = {
         "bootstrap.servers": settings.bootstrap_servers,
         "security.protocol": settings.security_protocol,
@@ -28,7 +28,26 @@ def common(settings: KafkaSettings) -> dict[str, Any]:
     }
     found.update({name: str(value) for name, value in optional.items() if value is not None})
     found.update(settings.properties)
+    _check_sasl(found)
     return found
+
+
+def _check_sasl(properties: dict[str, Any]) -> None:
+    """Say which setting is missing; the library would speak of Kerberos, its default, and of how it was built."""
+    protocol = str(properties["security.protocol"]).upper()
+    if not protocol.startswith("SASL_"):
+        return
+    mechanism = str(properties.get("sasl.mechanisms", properties.get("sasl.mechanism", "")))
+    if not mechanism:
+        _refuse("sasl_mechanism", f"must be set, as kafka.security_protocol is {protocol}: PLAIN, SCRAM-SHA-512, ...")
+    if mechanism.upper() == "PLAIN" or mechanism.upper().startswith("SCRAM-"):
+        for name in ("sasl_username", "sasl_password"):
+            if not properties.get(name.replace("_", ".")):
+                _refuse(name, f"must be set, as kafka.sasl_mechanism is {mechanism}")
+
+
+def _refuse(name: str, why: str) -> NoReturn:
+    raise SettingsError(f"kafka.{name} ({variable_of('kafka', name)}): {why}")
 
 
 def consumer(settings: KafkaSettings) -> dict[str, Any]:
@@ -56,4 +75,4 @@ def check(settings: KafkaSettings) -> None:
         Producer(producer(settings))
     except KafkaException as error:
         refused = " ".join(error.args[0].str().split())
-        raise SettingsError(f"kafka.{name} ({variable_of('kafka', name)}): {refused}") from None
+        _refuse(name, refused)

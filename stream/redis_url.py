@@ -7,7 +7,10 @@ from urllib.parse import unquote, urlsplit
 
 SENTINEL_PORT: Final = 26_379
 _SCHEMES: Final = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
-_FORM: Final = "the Redis Sentinel URL is not valid: redis+sentinel://[user:password@]host[:port][,host[:port]...]/service[/number]"
+SENTINEL_FORM: Final = (
+    "redis+sentinel:// or rediss+sentinel://[user:password@]host[:port][,host[:port]...]/service[/number]"
+)
+_WRONG: Final = f"the Redis Sentinel URL is not valid: {SENTINEL_FORM}"
 
 
 class SentinelUrl(NamedTuple):
@@ -32,9 +35,9 @@ def parse_sentinel_url(url: str) -> SentinelUrl | None:
         service, _, number = parts.path.removeprefix("/").partition("/")
         sentinels = tuple(_address(host) for host in hosts.split(","))
     except ValueError:
-        raise ValueError(_FORM) from None
+        raise ValueError(_WRONG) from None
     if not service or (number and not number.isdigit()):
-        raise ValueError(_FORM)
+        raise ValueError(_WRONG)
     query = f"?{parts.query}" if parts.query else ""
     server_url = f"{server_scheme}://{user}{at}sentinel/{number or 0}{query}"
     return SentinelUrl(sentinels, unquote(service), server_url, server_scheme == "rediss")

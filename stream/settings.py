@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, V
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from stream.redis_url import is_usable
+from stream.redis_url import SENTINEL_FORM, is_usable
 
 MIN_KEY_CHARS = 16
 PREFIX = "TELLWIRE_"
@@ -111,7 +111,7 @@ class RedisSettings(Section):
 
     url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
-        description="redis://, rediss://, unix:// or redis+sentinel:// URL; may hold a password.",
+        description="redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel:// URL; may hold a password.",
     )
     sentinel_username: str | None = Field(None, description="User of the sentinels, where they want one.")
     sentinel_password: SecretStr | None = Field(None, description="Password of the sentinels, where they want one.")
@@ -138,8 +138,7 @@ class RedisSettings(Section):
     def _usable(cls, value: SecretStr) -> SecretStr:
         if not is_usable(value.get_secret_value()):
             raise ValueError(
-                "must be redis://[user:password@]host[:port][/number], rediss://..., unix://path or "
-                "redis+sentinel://[user:password@]host[:port],.../service[/number]"
+                f"must be redis://[user:password@]host[:port][/number], rediss://..., unix://path, {SENTINEL_FORM}"
             )
         return value
 

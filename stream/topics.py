@@ -18,11 +18,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from schemas.topics import TOPICS, TopicSpec
-from stream.settings import SettingsError
+from stream.settings import SettingsError, variable_of
 
 TIMEOUT_S = 15.0
 _FIRST_SLICE_S, _LAST_SLICE_S = 1.0, 5.0
 _STATE = re.compile(r" \(after \d+ms in state \w+(, \d+ identical error\(s\) suppressed)?\)")
+_WITHOUT_IDS = frozenset(("_TIMED_OUT", "_UNSUPPORTED_FEATURE"))
 _UNREACHABLE = frozenset(("_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_RESOLVE", "_SSL", "_AUTHENTICATION"))
 
 
@@ -147,6 +148,13 @@ def topic_ids(properties: dict[str, Any], names: Sequence[str]) -> dict[str, str
         try:
             found[name] = str(future.result().topic_id)
         except KafkaException as error:
+            if error.args[0].name() in _WITHOUT_IDS and not admin.why():
+                broker = properties.get("bootstrap.servers", "?")
+                msg = (
+                    f"broker {broker}: tells no topic ids; where it has none, as the embedded one, set "
+                    f"kafka.fixed_topic_id ({variable_of('kafka', 'fixed_topic_id')})"
+                )
+                raise BrokerError(msg) from None
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise BrokerError(line_of(error, properties, admin.why())) from None
     return found

@@ -33,6 +33,17 @@ def test_what_would_serve_is_named_by_its_hashes(tmp_path: Path) -> None:
     assert "default.toml: would serve" in out
 
 
+@pytest.mark.parametrize("named", ["", ".", "../v2", "../v2/."])
+def test_a_folder_is_named_also_where_its_path_has_no_name(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copy_shipped(tmp_path / "v2")
+    (folder / artifact.MANIFEST).write_bytes(b"{}")
+    monkeypatch.chdir(folder)
+    code, _, line = invoke("check", named)
+    assert (code, line.partition(":")[0]) == (1, f"v2/{artifact.MANIFEST}")
+
+
 @pytest.mark.parametrize(("form", "why"), [("truncated", "the manifest says"), ("NaN leaf", "leaf_value nan")])
 def test_what_would_not_is_one_line(form: str, why: str, tmp_path: Path) -> None:
     folder = copy_shipped(tmp_path / "v2")

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from schemas.topics import TOPICS, TopicSpec
 from stream import tail, topics
 from stream.cli import app as command_line
+from stream.embedded import EmbeddedBroker
 from stream.process import check_topics
 from stream.settings import KafkaSettings, SettingsError
 from stream.topics import BrokerError, Difference
@@ -123,6 +124,17 @@ def test_a_broker_that_is_not_there_is_one_line(
         call(NOWHERE)
     with pytest.raises(SettingsError, match=r"TELLWIRE_KAFKA__PROPERTIES\): No such configuration property"):
         call({"no.such": "1"})
+
+
+def test_a_broker_without_topic_ids_is_one_line_that_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topics, "TIMEOUT_S", 1.0)
+    with (
+        EmbeddedBroker({"capture.telemetry": 1}) as broker,
+        pytest.raises(BrokerError, match=r"tells no topic ids; .* set kafka\.fixed_topic_id \(TELLWIRE_KAFKA__FIXED"),
+    ):
+        topics.topic_ids({"bootstrap.servers": broker.bootstrap, "log_level": 0}, ["capture.telemetry"])
+    with pytest.raises(BrokerError, match="reachable from here"):
+        topics.topic_ids(NOWHERE, ["capture.telemetry"])
 
 
 def event(offset: int, topic_id: str = "T") -> bytes:

@@ -107,6 +107,28 @@ class TestOptions:
         only = {"message.max.bytes": MAX_OUTPUT_BYTES, "linger.ms": "1"}
         assert kafka_properties.producer(kafka) == common | {"partitioner": "murmur2_random"} | only
 
+    @pytest.mark.parametrize(
+        ("given", "missing"),
+        [
+            ({}, "sasl_mechanism"),
+            ({"sasl_mechanism": "PLAIN"}, "sasl_username"),
+            ({"sasl_mechanism": "SCRAM-SHA-512", "sasl_username": "u"}, "sasl_password"),
+            ({"properties": {"sasl.mechanisms": "plain", "sasl.username": "u"}}, "sasl_password"),
+            ({"sasl_mechanism": "OAUTHBEARER"}, None),
+            ({"properties": {"sasl.mechanism": "PLAIN", "sasl.username": "u", "sasl.password": "p"}}, None),
+            ({"properties": {"security.protocol": "ssl"}}, None),
+        ],
+    )
+    def test_what_sasl_lacks_is_told_by_its_setting(self, given: dict[str, Any], missing: str | None) -> None:
+        kafka = KafkaSettings.model_validate({"security_protocol": "SASL_SSL"} | given)
+        if missing is None:
+            kafka_properties.common(kafka)
+            return
+        with pytest.raises(
+            SettingsError, match=rf"^kafka\.{missing} \(TELLWIRE_KAFKA__{missing.upper()}\): must be set"
+        ):
+            kafka_properties.common(kafka)
+
     @pytest.mark.parametrize("section", ["consumer_properties", "producer_properties"])
     @pytest.mark.parametrize("wrong", [{"no.such": "1"}, {"socket.timeout.ms": "soon"}, {"socket.timeout.ms": "-7"}])
     def test_a_property_that_librdkafka_refuses_is_one_line(self, section: str, wrong: dict[str, str]) -> None:

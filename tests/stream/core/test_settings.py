@@ -43,6 +43,7 @@ WRONG = [
     ("REDIS__URL", "", "redis://[user:password@]host"),
     ("REDIS__URL", "http://127.0.0.1:6379", "redis://[user:password@]host"),
     ("REDIS__URL", "redis://", "redis://[user:password@]host"),
+    ("REDIS__URL", "rediss+sentinel://h", "redis+sentinel:// or rediss+sentinel://[user:password@]host"),
     ("REDIS__URL", "redis://h:port/0", "redis://[user:password@]host"),
     ("REDIS__URL", "redis://h:70000/0", "redis://[user:password@]host"),
     ("REDIS__URL", "redis://h/zero", "redis://[user:password@]host"),
