@@ -55,7 +55,7 @@ from stream.transport import (
     configure,
 )
 from stream.transport_watch import TransportWatch
-from stream.waits import NOTICED_S, Dependency, Wait
+from stream.waits import NOTICED_S, Dependency, Wait, call_limit_s
 from stream.watchdog import RunningClock, Watchdog
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,13 @@ class Worker:
         self.health = Health(settings.health.stall_s, clock, settings.health.restart_s)
         self.store: StateStore = make_store(settings.redis, f"{STATE_VERSION}.{counts[TELEMETRY_TOPIC]}")
         self._tasks = Tasks()
-        self._crashes = CrashGuard(self.store, self.metrics, lambda at, text: self.health.suspect(place(*at), text))
+        self._call_limit_s = call_limit_s(settings.redis.timeout_s)
+        self._crashes = CrashGuard(
+            self.store,
+            self.metrics,
+            lambda at, text: self.health.suspect(place(*at), text),
+            call_limit_s=self._call_limit_s,
+        )
         self.ownership = Ownership(
             scored_topic=TELEMETRY_TOPIC,
             events_topic=RISK_TOPIC,
@@ -274,7 +280,7 @@ class Worker:
             # A try that fails is a sign of life; one that never ends is not.
             tries = stats.counters.start_failures_total + stats.counters.committed_failures_total
             places[_START] = (tries, 1)
-            if (dependency := self.ownership.wait.noticed()) is not None:
+            if (dependency := self.ownership.wait.noticed(self._call_limit_s)) is not None:
                 waits[_START] = dependency
         self.health.observe_partitions(places, broker_reachable=stats.brokers_away_s < NOTICED_S, waits=waits)
 
@@ -286,9 +292,9 @@ class Worker:
         topic, number = key
         if topic == TELEMETRY_TOPIC:
             owned = self.ownership.owned.get(number)
-            return None if owned is None else owned.wait.noticed()
+            return None if owned is None else owned.wait.noticed(self._call_limit_s)
         wait = self._forwards.get(number)
-        return None if wait is None else wait.noticed()
+        return None if wait is None else wait.noticed(self._call_limit_s)
 
     async def _draining(self, *_: object, **__: object) -> None:
         """The app stops, for whatever reason."""

@@ -15,7 +15,7 @@ from stream.crash_note import Note, at_start, decode
 from stream.metrics import Metrics
 from stream.state import StateStore, StoreError
 from stream.transport import PartitionKey, StartAt, StartRequest
-from stream.waits import Dependency, Wait
+from stream.waits import CALL_LIMIT_S, Dependency, Wait
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +37,13 @@ class CrashGuard:
         metrics: Metrics,
         told: Callable[[PartitionKey, str | None], None] = lambda *_: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        call_limit_s: float = CALL_LIMIT_S,
     ) -> None:
         self._store = store
         self._metrics = metrics
         self._told = told
         self._sleep = sleep
+        self._call_limit_s = call_limit_s
         self._requests: dict[PartitionKey, tuple[StartRequest, int, bytes | None]] = {}
         self._held: dict[PartitionKey, NotePlace] = {}
         self._isolated: dict[PartitionKey, Isolation] = {}
@@ -89,7 +91,7 @@ class CrashGuard:
     def shared(self, waits: dict[str, Dependency], places: Iterable[str]) -> dict[str, Dependency]:
         """Return who waits for what, given who does by itself: while partitions take turns, all wait with the first."""
         if self._isolated:
-            found = self._wait.noticed() or next(iter(waits.values()), None)
+            found = self._wait.noticed(self._call_limit_s) or next(iter(waits.values()), None)
             if found is not None:
                 return dict.fromkeys(places, found)
         return waits

@@ -18,8 +18,9 @@ from redis import exceptions
 from redis.crc import key_slot
 
 from stream.state.base import StoreError, StoreMisconfigured, StoreUnavailable
-from stream.state.connections import Answer, Command, ConnectionOptions, StandaloneLink
+from stream.state.connections import ConnectionOptions, StandaloneLink
 from stream.state.stats import StoreStats
+from stream.state.wire import Answer, Command
 
 log = logging.getLogger(__name__)
 

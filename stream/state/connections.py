@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol
 
 import msgspec
 from redis import exceptions
@@ -21,11 +21,7 @@ from stream.redis_url import SentinelUrl, parse_sentinel_url
 from stream.state.base import StoreError, StoreFull, StoreMisconfigured, StoreUnavailable
 from stream.state.stats import StoreStats
 from stream.state.time_limit import TimeLimit
-
-Command: TypeAlias = tuple[Any, ...]
-"""A command and its arguments: str, bytes or int. All its keys share one hash tag."""
-Answer: TypeAlias = Any
-"""What a server answered: bytes, int, None, a list of them, or an exception for an error answer."""
+from stream.state.wire import Answer, Command, Wire, pack
 
 _REFUSALS: Final = (
     exceptions.AuthenticationError,
@@ -54,6 +50,10 @@ _OUTAGE_WORDS: Final = (
 )
 _REPEATED_ADDRESS: Final = re.compile(r"^Error -?\d* ?connecting to \S+ ")
 """How redis-py begins; the message names the server already."""
+
+
+class NotInTime(StoreUnavailable):
+    """Those who were asked where the server is did not answer in their share of the time limit."""
 
 
 class NotPermitted(StoreMisconfigured):
@@ -195,7 +195,7 @@ class StandaloneLink:
         self.where = arguments.get("path") or f"{arguments.get('host', 'localhost')}:{arguments.get('port', 6379)}"
         """Address of the server: host:port, or the path of its socket."""
         self.limit = TimeLimit(options.timeout_s)
-        self._free: list[Connection] = []
+        self._free: list[Wire] = []
         self._slots = asyncio.Semaphore(options.max_connections)
         self._stats = stats
         self._greet = greet
@@ -205,35 +205,39 @@ class StandaloneLink:
     async def exchange(self, commands: Sequence[Command], at: Sequence[bytes] | None = None) -> list[Answer]:
         """See `Link`; one server has all keys."""
         del at
-        connection: Connection | None = None
+        wire: Wire | None = None
         loop = asyncio.get_running_loop()
         limit_s, started = self.limit.seconds, loop.time()
         try:
-            async with asyncio.timeout(limit_s), self._slots:
-                connection = self._free.pop() if self._free else await self._connect(limit_s)
-                answers = await self._talk(connection, commands)
-                if self._closed:
-                    await connection.disconnect(nowait=True)
-                else:
-                    self._free.append(connection)
+            wire = await self._take(limit_s)
+            packed = pack(commands)
+            self._stats.round_trips_total += 1
+            self._stats.sent_bytes_total += len(packed)
+            answers = await wire.ask(packed, len(commands), started + limit_s - loop.time())
         except BaseException as error:
-            if connection is not None:
-                await connection.disconnect(nowait=True)
+            if wire is not None:
+                wire.drop()
+                self._slots.release()
             known = translate(error, self.where)
             if known is None and type(error) is RuntimeError:
-                # uvloop's word for a connection that was reset while it lay idle; redis-py hands it on as it is.
+                # uvloop's word for a connection that was reset while it lay idle.
                 known = StoreUnavailable(f"Redis at {self.where} does not answer: the connection was reset")
             if known is None:
                 raise
-            if isinstance(error, TimeoutError):
+            if isinstance(error, TimeoutError | NotInTime):
                 self.limit.missed(limit_s)
             # The others were opened to the same server: they are likely to be dead, and cheap to open again.
-            await self.drop_free()
+            self.drop_free()
             raise known from error
+        self._slots.release()
+        if self._closed:
+            wire.drop()
+        else:
+            self._free.append(wire)
         self.limit.answered(loop.time() - started)
         for i, answer in enumerate(answers):
             if isinstance(answer, Exception):
-                answers[i] = await self._error_answer(answer)
+                answers[i] = self._error_answer(answer)
         return answers
 
     async def each(self, command: Command) -> list[tuple[str, Answer]]:
@@ -243,30 +247,33 @@ class StandaloneLink:
     async def close(self) -> None:
         """See `Link`."""
         self._closed = True
-        await self.drop_free()
+        self.drop_free()
 
-    async def drop_free(self) -> None:
+    def drop_free(self) -> None:
         """Close the connections that nobody uses."""
         free, self._free = self._free, []
-        for connection in free:
-            await connection.disconnect(nowait=True)
+        for wire in free:
+            wire.drop()
 
-    async def _talk(self, connection: Connection, commands: Sequence[Command]) -> list[Answer]:
-        packed = connection.pack_commands(commands)
-        self._stats.round_trips_total += 1
-        self._stats.sent_bytes_total += sum(map(len, packed))
-        await connection.send_packed_command(packed, check_health=False)
-        answers: list[Answer] = []
-        for _ in commands:
-            try:
-                answers.append(await connection.read_response(disconnect_on_error=False))
-            except exceptions.ConnectionError:
-                raise
-            except exceptions.ResponseError as error:
-                answers.append(error)  # the whole answer was read: the connection is in step
-        return answers
+    async def _take(self, limit_s: float) -> Wire:
+        """Return a connection that nobody uses, and a slot with it: one that is free, or a new one."""
+        if self._slots.locked():
+            async with asyncio.timeout(limit_s):
+                await self._slots.acquire()
+        else:
+            await self._slots.acquire()  # at once
+        while self._free:
+            wire = self._free.pop()
+            if not wire.is_lost:  # closed while it lay idle: nothing was asked on it
+                return wire
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._connect(limit_s)
+        except BaseException:
+            self._slots.release()
+            raise
 
-    async def _connect(self, limit_s: float) -> Connection:
+    async def _connect(self, limit_s: float) -> Wire:
         arguments = self._arguments
         if self._locate is not None:
             host, port = await self._locate(limit_s)
@@ -275,23 +282,25 @@ class StandaloneLink:
         connection = self._make(**arguments)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
-            self._stats.connections_total += 1
-            if self._greet is not None:
-                await connection.send_packed_command(connection.pack_commands([("INFO",)]), check_health=False)
-                try:
-                    info = await connection.read_response(disconnect_on_error=False)
-                except exceptions.NoPermissionError:
-                    return connection
-                self._greet(self.where, info)
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
-        return connection
+        wire = Wire(connection)
+        self._stats.connections_total += 1
+        try:
+            if self._greet is not None:
+                [info] = await wire.ask(pack([("INFO",)]), 1, limit_s)
+                if not isinstance(info, exceptions.NoPermissionError):
+                    self._greet(self.where, raised(info))
+        except BaseException:
+            wire.drop()
+            raise
+        return wire
 
-    async def _error_answer(self, error: Exception) -> Exception:
+    def _error_answer(self, error: Exception) -> Exception:
         if isinstance(error, exceptions.ReadOnlyError):
             # It became a replica: where the master is now is for new connections to find out.
-            await self.drop_free()
+            self.drop_free()
         if isinstance(error, exceptions.NoScriptError | exceptions.AskError):  # MOVED is a kind of ASK in redis-py
             return error
         return translate(error, self.where) or error

@@ -30,13 +30,14 @@ from stream.state.base import (
     check_crash_note,
 )
 from stream.state.cluster import ClusterLink
-from stream.state.connections import Answer, Command, ConnectionOptions, StandaloneLink, raised
+from stream.state.connections import ConnectionOptions, StandaloneLink, raised
 from stream.state.counters import CAP, ENTITY_TTL_MS, RETAINED_BUCKETS, WINDOW_BUCKETS, bucket_of
 from stream.state.keys import WATERMARK_TTL_MS, Keys, pack_expected, unpack_watermark
 from stream.state.packing import count_reply, pack_link, pack_read
 from stream.state.sentinel import SentinelLocator
 from stream.state.server_checks import check_connection, check_server
 from stream.state.stats import Observer, Operation, StoreStats
+from stream.state.wire import Answer, Command
 
 V = TypeVar("V")
 Target = tuple[Entity, str, int]

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 
 from stream.redis_url import SentinelUrl
 from stream.state.base import StoreMisconfigured, StoreUnavailable
-from stream.state.connections import ConnectionOptions
+from stream.state.connections import ConnectionOptions, NotInTime
 
 _SHARE: Final = 0.5
 """Part of the time limit in which a sentinel must answer: the rest is for the server."""
@@ -45,8 +45,12 @@ class SentinelLocator:
         self._sentinels = list(url.sentinels)
 
     async def __call__(self, limit_s: float) -> tuple[str, int]:
-        """Return host and port of the master. Raises `StoreUnavailable`, or `StoreMisconfigured` if all refuse."""
+        """Return host and port of the master. Raises `StoreUnavailable`, or `StoreMisconfigured` if all refuse.
+
+        Where none knows it and one took too long, it is `NotInTime`: with a longer limit that one may be heard.
+        """
         refused: str | None = None
+        slow = False
         each_s = _SHARE * limit_s / len(self._sentinels)
         for sentinel in list(self._sentinels):
             try:
@@ -55,7 +59,10 @@ class SentinelLocator:
             except (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError) as e:
                 refused = f"the sentinel at {sentinel[0]}:{sentinel[1]} refuses the user or password: {e}"
                 continue
-            except (exceptions.RedisError, OSError, TimeoutError, RuntimeError):  # the last is uvloop's, of a reset
+            except TimeoutError:
+                slow = True
+                continue
+            except (exceptions.RedisError, OSError, RuntimeError):  # the last is uvloop's, of a reset
                 continue
             if found is not None:
                 self._sentinels.remove(sentinel)
@@ -64,7 +71,8 @@ class SentinelLocator:
         if refused is not None:
             raise StoreMisconfigured(refused)
         asked = ", ".join(f"{host}:{port}" for host, port in self._url.sentinels)
-        raise StoreUnavailable(f"no sentinel knows the master of {self._url.service} (asked {asked})")
+        unknown = f"no sentinel knows the master of {self._url.service} (asked {asked})"
+        raise NotInTime(unknown) if slow else StoreUnavailable(unknown)
 
     async def _ask(self, host: str, port: int) -> tuple[str, int] | None:
         connection = self._make(**self._arguments, host=host, port=port)

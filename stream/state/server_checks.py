@@ -10,7 +10,8 @@ from typing import Final
 
 from stream.state.base import StoreMisconfigured, StoreUnavailable
 from stream.state.cluster import ClusterLink
-from stream.state.connections import Answer, NotPermitted, StandaloneLink
+from stream.state.connections import NotPermitted, StandaloneLink
+from stream.state.wire import Answer
 
 OLDEST_VERSION: Final = (6, 2)
 """First version with `ZADD GT` and `GETEX`; every Valkey is newer."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from stream.waits import CALL_LIMIT_S, NOTICED_S, Wait
+from stream.settings import RedisSettings
+from stream.state.time_limit import TimeLimit
+from stream.waits import CALL_LIMIT_S, NOTICED_S, Wait, call_limit_s
 
 
 class Clock:
@@ -71,3 +73,16 @@ def test_one_call_that_never_comes_back_is_no_outage(clock: Clock) -> None:
     assert wait.noticed() == "broker"
     clock.now_s += 0.1
     assert wait.noticed() is None
+
+
+@pytest.mark.parametrize("timeout_s", [0.5, 2.0, 34.0, 60.0])
+def test_a_slow_call_within_its_own_limit_is_never_taken_for_one_that_hangs(clock: Clock, timeout_s: float) -> None:
+    limit = TimeLimit(RedisSettings(timeout_s=timeout_s).timeout_s)
+    for _ in range(10):
+        limit.missed(limit.seconds)
+    wait = Wait()
+    wait.begin("store")
+    clock.now_s += 3 * limit.seconds + NOTICED_S  # the call, a script that was forgotten, and the call again
+    assert wait.noticed(call_limit_s(timeout_s)) == "store"
+    clock.now_s += max(CALL_LIMIT_S, 3 * limit.seconds)
+    assert wait.noticed(call_limit_s(timeout_s)) is None

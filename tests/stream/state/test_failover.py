@@ -19,6 +19,9 @@ from stream.state import (
     Watermark,
     WatermarkConflict,
 )
+from stream.state.connections import StandaloneLink
+from stream.state.sentinel import SentinelLocator
+from stream.state.stats import StoreStats
 from tests.stream.state.sentinels import Sentinels
 from tests.support.process import Deadline
 from tests.support.proxy import FaultProxy
@@ -159,6 +162,30 @@ class TestSentinel:
             with pytest.raises(StoreUnavailable, match="no sentinel knows the master of state") as caught:
                 await RedisStore(ConnectionOptions(url=sentinels.url, timeout_s=0.5), state_version="1").open()
             assert all(f"127.0.0.1:{port}" in str(caught.value) for port in sentinels.ports)
+
+    async def test_slow_sentinels_get_longer_with_each_try(self, primary: RedisServer) -> None:
+        """They answer, though not in their share of the time limit: trying for as long again would never do."""
+        with (
+            replica_of(primary.port),
+            Sentinels(primary, 1) as sentinels,
+            FaultProxy(("127.0.0.1", sentinels.ports[0])) as proxy,
+        ):
+            proxy.latency_s = 0.2  # each way
+            options = ConnectionOptions(url=f"redis+sentinel://127.0.0.1:{proxy.port}/state", timeout_s=0.3)
+            sentinel_url = options.sentinels()
+            assert sentinel_url is not None
+            link = StandaloneLink(options, StoreStats(), locate=SentinelLocator(options, sentinel_url))
+            tries = 0
+            answers: list[bytes] = []
+            while not answers:
+                try:
+                    answers = await link.exchange([("PING",)])
+                except StoreUnavailable:
+                    tries += 1
+                    assert tries < 5
+            assert answers == [b"PONG"]
+            assert tries
+            await link.close()
 
     async def test_passwords_of_sentinels_and_of_the_server(self, primary: RedisServer) -> None:
         with primary.client() as client:

@@ -95,14 +95,31 @@ class TestUnavailable:
                 own_server.resume()
             assert await store.ping() < 1
 
-    async def test_resets_and_cuts_are_outages_and_the_next_call_reconnects(self, proxy: FaultProxy) -> None:
+    async def test_cuts_are_outages_and_the_next_call_reconnects(self, proxy: FaultProxy) -> None:
         async with opened(f"redis://127.0.0.1:{proxy.port}") as store:
             await asyncio.gather(*(store.ping() for _ in range(5)))
-            proxy.reset()
-            await asyncio.sleep(0.05)
+            proxy.cut()
             with pytest.raises(StoreUnavailable):
                 await store.ping()
-            await store.ping()  # one failure drops all that were opened before
+            proxy.heal()
+            await store.ping()
+            proxy.stall()
+            asked = asyncio.ensure_future(store.ping())
+            await asyncio.sleep(0.05)
+            proxy.reset()
+            with pytest.raises(StoreUnavailable):
+                await asked
+            proxy.heal()
+            await store.ping()
+
+    async def test_connections_that_ended_while_they_lay_idle_are_not_used(self, proxy: FaultProxy) -> None:
+        async with opened(f"redis://127.0.0.1:{proxy.port}") as store:
+            await asyncio.gather(*(store.ping() for _ in range(5)))
+            opened_before = store.stats.connections_total
+            proxy.reset()
+            await asyncio.sleep(0.05)
+            await asyncio.gather(*(store.ping() for _ in range(3)))
+            assert store.stats.connections_total == opened_before + 3
             proxy.cut()
             with pytest.raises(StoreUnavailable):
                 await store.ping()
