@@ -148,7 +148,7 @@ class Learner:
         for known in self._next.values():
             known[chunk.partition] = max(chunk.next_offset, known.get(chunk.partition, 0))
         chunk.done(time.perf_counter() - began)
-        self.metrics.chunks.inc()
+        self.metrics.chunks.add(1)
 
     def _learn_one(self, partition: int, record: Message) -> str | None:
         """Learn one record, unless its flow has already; return why not, None where there is nothing to count."""

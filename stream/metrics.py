@@ -1,12 +1,13 @@
 """Every metric of our own, one line each: name, kind, labels, meaning. Those of the transport: transport_watch.py.
 
-Base units, `_total` on counters, no identifier ever as a label. Children that the hot path uses are bound once, because
-`.labels()` costs more than the observation itself.
+Base units, `_total` on counters, no identifier ever as a label. What every chunk changes is of the loop's own kind.
 """
 
 from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from stream.loop_metrics import LoopCounter, LoopHistogram
 
 STAGE_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 """Seconds, for the stages of one chunk."""
@@ -33,29 +34,24 @@ class Metrics:
             registry=r,
         )
         self.ready = Gauge("tellwire_ready", "1 while the process is ready.", registry=r)
-        self.chunks = Counter("tellwire_chunks_total", "Chunks finished.", registry=r)
-        self.chunk_records = Histogram(
-            "tellwire_chunk_records", "Records in a chunk.", buckets=COUNT_BUCKETS, registry=r
+        self.chunks = LoopCounter("tellwire_chunks_total", "Chunks finished.", r)
+        self.chunk_records = LoopHistogram("tellwire_chunk_records", "Records in a chunk.", COUNT_BUCKETS, r)
+        self.stage_seconds = LoopHistogram(
+            "tellwire_stage_seconds", "Time of one chunk in a stage.", STAGE_BUCKETS, r, "stage", STAGES
         )
-        self.stage_seconds = Histogram(
-            "tellwire_stage_seconds", "Time of one chunk in a stage.", ["stage"], buckets=STAGE_BUCKETS, registry=r
-        )
-        self.stage = {stage: self.stage_seconds.labels(stage) for stage in STAGES}
-        self.received_to_acked_seconds = Histogram(
+        self.received_to_acked_seconds = LoopHistogram(
             "tellwire_received_to_acked_seconds",
             "From a chunk's hand-over to its acknowledged risk events.",
-            buckets=STAGE_BUCKETS,
-            registry=r,
+            STAGE_BUCKETS,
+            r,
         )
-        self.append_to_acked_seconds = Histogram(
+        self.append_to_acked_seconds = LoopHistogram(
             "tellwire_append_to_acked_seconds",
             "From the broker's append of a chunk's oldest record to its acknowledged risk events.",
-            buckets=END_TO_END_BUCKETS,
-            registry=r,
+            END_TO_END_BUCKETS,
+            r,
         )
-        self.risk_events = Counter(
-            "tellwire_risk_events_total", "Risk events acknowledged.", ["flow", "action"], registry=r
-        )
+        self.risk_events = LoopCounter("tellwire_risk_events_total", "Risk events acknowledged.", r, ("flow", "action"))
         self.dead_letters = Counter("tellwire_dead_letters_total", "Dead letters acknowledged.", ["reason"], registry=r)
         self.redriven = Counter(
             "tellwire_redriven_total", "Risk events acknowledged for dead letters that were sent again.", registry=r
@@ -68,14 +64,11 @@ class Metrics:
         self.filtered = Counter(
             "tellwire_filtered_total", "Records dropped by a declared filter.", ["filter"], registry=r
         )
-        self.folded_only = Counter(
-            "tellwire_folded_only_total", "Records folded again after a rewind, not published again.", registry=r
+        self.folded_only = LoopCounter(
+            "tellwire_folded_only_total", "Records folded again after a rewind, not published again.", r
         )
-        self.sessions = Counter(
-            "tellwire_sessions_read_total",
-            "Sessions of a chunk by where their state came from.",
-            ["source"],
-            registry=r,
+        self.sessions = LoopCounter(
+            "tellwire_sessions_read_total", "Sessions of a chunk by where their state came from.", r, ("source",)
         )
         self.state_conflicts = Counter(
             "tellwire_state_conflicts_total",

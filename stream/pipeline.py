@@ -121,7 +121,7 @@ class Pipeline:
         owned.sessions.trim(self._cached_sessions())
         chunk.done(clock.loop_s)
         metrics = self._metrics
-        metrics.chunks.inc()
+        metrics.chunks.add(1)
         metrics.chunk_records.observe(len(chunk.records))
         metrics.received_to_acked_seconds.observe(time.perf_counter() - clock.began)
         metrics.append_to_acked_seconds.observe(max(0.0, time.time() - append_ms_of(chunk.records[0]) / 1000.0))
@@ -179,8 +179,10 @@ class Pipeline:
         clock.start()
         batch = self._decode(owned, records)
         clock.decode_ms = clock.lap("decode") * 1000.0
+        clock.pause()
         counters = await self._read(owned, chunk, batch)
-        clock.read_ms = clock.lap_waited("read") * 1000.0
+        clock.read_ms = clock.lap("read") * 1000.0
+        clock.resume()
         self._evaluator.evaluate(owned, batch.items, counters, clock.lap, batch)
         await self._finish(owned, chunk, batch, counters, offset_of(records[-1]), clock)
 
@@ -231,7 +233,7 @@ class Pipeline:
         wanted = {item.event.session_id: None for item in batch.items}
         missing = [session_id for session_id in wanted if session_id not in sessions]
         if len(wanted) > len(missing):
-            self._metrics.sessions.labels("cache").inc(len(wanted) - len(missing))
+            self._metrics.sessions.add(len(wanted) - len(missing), "cache")
         answered = AnsweredReads()
         reads = self._plan(owned, batch)
         if missing or reads:
@@ -274,7 +276,7 @@ class Pipeline:
                 log.error("stored session state was refused: %s", mismatch, extra={"partition": owned.number})
                 self._metrics.state_mismatches.inc()
         owned.sessions.put(session_id, meta, row)
-        self._metrics.sessions.labels(source).inc()
+        self._metrics.sessions.add(1, source)
         return meta is not None
 
     async def _finish(
@@ -299,7 +301,7 @@ class Pipeline:
         try:
             if out:
                 await self._publish_all(owned, chunk, out, last_offset)
-            clock.lap_waited("publish")
+            clock.lap("publish")
             if not owned.is_done(last_offset):
                 await self._write(owned, chunk, blobs, counters, last_offset)
         except (NotCurrent, StoreError, TransportError):
@@ -308,7 +310,7 @@ class Pipeline:
             raise Unwritten(type(error).__name__) from error
         for session_id in gone:
             owned.sessions.drop(session_id)
-        clock.lap_waited("write")
+        clock.lap("write")
         self._count(owned, batch, folded_only)
 
     async def _publish_all(self, owned: OwnedPartition, chunk: Chunk, out: list[OutRecord], last_offset: int) -> None:
@@ -336,7 +338,8 @@ class Pipeline:
             chunk,
             lambda: self._store.commit(owned.topic, owned.number, expected, new, blobs, links, self._session_ttl_ms),
         )
-        self._metrics.links_dropped.inc(owned.keep_left(left))
+        if left or owned.links_left:
+            self._metrics.links_dropped.inc(owned.keep_left(left))
         owned.watermark = new
 
     def _outgoing(self, owned: OwnedPartition, batch: Batch, clock: StageClock) -> tuple[list[OutRecord], int]:
@@ -371,7 +374,7 @@ class Pipeline:
         metrics = self._metrics
         for _ in range(len(batch.evaluated) + batch.filtered + batch.erasures):
             owned.limit.observe(bad=False)
-        metrics.folded_only.inc(folded_only)
+        metrics.folded_only.add(folded_only)
         for name, number in (("duplicate", batch.filtered), ("erasure", batch.erasures)):
             if number:
                 metrics.filtered.labels(name).inc(number)
@@ -382,7 +385,7 @@ class Pipeline:
                 continue
             metrics.dead_letters.labels(rejected.reason.value).inc()
         for (flow, action), number in _tally(batch.evaluated).items():
-            metrics.risk_events.labels(flow, action).inc(number)
+            metrics.risk_events.add(number, flow, action)
         for evaluated in batch.evaluated:
             if evaluated.event.redriven:
                 metrics.redriven.inc()

@@ -16,6 +16,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from features import document
 from stream.cli import app
 from stream.exit_status import EXIT_CODES
+from stream.loop_metrics import LoopCounter, LoopHistogram
 from stream.metrics import Metrics
 from stream.setting_rows import SettingRow, declared_rows
 from stream.settings import CONFIG_VARIABLE, PREFIX, Settings
@@ -96,10 +97,14 @@ def metrics_page() -> str:
 
 def _own_metrics() -> Iterator[tuple[str, ...]]:
     for metric in vars(Metrics()).values():
-        if not isinstance(metric, MetricWrapperBase):
+        labels: Sequence[str]
+        if isinstance(metric, LoopHistogram | LoopCounter):
+            labels = metric.label_names
+        elif isinstance(metric, MetricWrapperBase):
+            labels = metric._labelnames  # noqa: SLF001 - the library has no public way to ask
+        else:
             continue
         (family,) = metric.describe()
-        labels: Sequence[str] = metric._labelnames  # noqa: SLF001 - the library has no public way to ask
         name = f"{family.name}_total" if family.type == "counter" else family.name
         yield _metric(name, family.type, labels, family.documentation)
 

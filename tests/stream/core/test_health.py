@@ -134,7 +134,7 @@ def test_a_silent_client_does_not_keep_the_probes(
 
 def test_metrics_and_nothing_else_are_served(served: tuple[Health, Clock, Metrics, HealthServer]) -> None:
     _, _, metrics, server = served
-    metrics.chunks.inc(3)
+    metrics.chunks.add(3)
     status, text = get(server, "/metrics")
     assert status == 200
     assert "tellwire_chunks_total 3.0" in text.splitlines()
