@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from schemas.signals import Signal
 from schemas.telemetry import Telemetry
 
 (
@@ -37,33 +38,41 @@ HEADER = 18
 focus t, kind; fields."""
 
 
+_HEADER: list[float | None] = [None if number == H_SUBMIT_MS else 0.0 for number in range(HEADER)]
+
+
 class Columns(msgspec.Struct, frozen=True):
-    """A chunk of events as flat columns: `data` float64, `starts` int64[events] (where each event begins)."""
+    """A chunk of events as flat columns: `data` float64, `starts` and `ends` int64[events] (where each event lies)."""
 
     data: npt.NDArray[np.float64]
     starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.starts)
 
 
-def columns_of(events: Sequence[Telemetry]) -> Columns:
-    """Lay out events (any sessions, in arrival order) for `fold_chunk`. Absent releases become NaN."""
+def columns_of(events: Sequence[Telemetry | Signal]) -> Columns:
+    """Lay out events (any sessions, in arrival order) for `fold_chunk`. Absent releases become NaN.
+
+    An upstream result is an event without samples: folding it changes nothing but the count of events.
+    """
     flat: list[float | None] = []
     starts: list[int] = []
     for event in events:
         starts.append(len(flat))
         _append(flat, event)
-    return Columns(np.array(flat, dtype=np.float64), np.array(starts, dtype=np.int64))
+    begins = np.array([*starts, len(flat)], dtype=np.int64)
+    return Columns(np.array(flat, dtype=np.float64), begins[:-1], begins[1:])
 
 
-def _append(flat: list[float | None], event: Telemetry) -> None:
-    pointer, keys, focus, form = event.pointer, event.keys, event.focus, event.form
-    header: list[float | None] = [0.0] * HEADER
-    header[H_EFFECTIVE] = event.effective_at
-    header[H_SUBMIT_MS] = None
+def _append(flat: list[float | None], event: Telemetry | Signal) -> None:
     at = len(flat)
-    flat += header
+    flat += _HEADER
+    flat[at + H_EFFECTIVE] = event.effective_at
+    if isinstance(event, Signal):
+        return
+    pointer, keys, focus, form = event.pointer, event.keys, event.focus, event.form
     if pointer is not None:
         flat[at + H_POINTERS] = len(pointer.t)
         flat += pointer.t

@@ -65,7 +65,7 @@ for _entity, _what in velocity.PAIRS:
             exemption="carrier NAT, shared devices, offices" if _entity != "account" else None,
         )
 
-INPUT_CODES: dict[str, int] = {"": 0, "unknown": 1, "mouse": 1, "touchpad": 2, "pen": 3, "touch": 4}
+INPUT_CODES: dict[str, float] = {"": 0.0, "unknown": 1.0, "mouse": 1.0, "touchpad": 2.0, "pen": 3.0, "touch": 4.0}
 
 
 @inner
@@ -112,21 +112,25 @@ def finalize(s, out):  # type: ignore[no-untyped-def]
     out[F_DEVICE] = 1.0 if s[DEVICE_EVENTS] > 0.0 else math.nan
 
 
-def write_context(
-    session: npt.NDArray[np.float64],
-    counts: npt.NDArray[np.float64],
-    meta: Meta,
-    counters: Sequence[velocity.Count | None],
-) -> None:
-    """Write what Meta and the counters know into the two families' parts of one vector (float64 views)."""
-    keys_only = meta.has("keys") and not meta.pointer_type
-    session[F_INPUT] = 5 if keys_only else INPUT_CODES.get(meta.pointer_type, 1)
-    session[F_SAMPLING] = meta.sampling_interval_ms
-    if meta.viewport_width_px > 0.0:
-        session[F_VIEWPORT_W] = meta.viewport_width_px
-        session[F_VIEWPORT_H] = meta.viewport_height_px
-    session[F_BLOCKS] = meta.blocks.bit_count()
-    session[F_COLD] = 1.0 if meta.state_cold else 0.0
+def context_of(meta: Meta) -> tuple[float, float, float, float, float, float]:
+    """What Meta knows, in the order of the features from `F_INPUT` on; NaN where it is not known."""
+    width, height = meta.viewport_width_px, meta.viewport_height_px
+    if not width > 0.0:
+        width = height = math.nan
+    pointer_type = meta.pointer_type
+    keys_only = not pointer_type and meta.has("keys")
+    return (
+        5.0 if keys_only else INPUT_CODES.get(pointer_type, 1.0),
+        meta.sampling_interval_ms,
+        width,
+        height,
+        meta.blocks.bit_count(),
+        1.0 if meta.state_cold else 0.0,
+    )
+
+
+def write_counters(counts: npt.NDArray[np.float64], counters: Sequence[velocity.Count | None]) -> None:
+    """Write what the counters know into the velocity family's part of one vector (a float64 view)."""
     at = 0
     for found in counters:
         if found is not None:

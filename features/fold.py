@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from features import columns as c
 from features import context, focus, form, keystroke, keystroke_vector, motion, pointer, pointer_vector, scroll, touch
+from features.forensics import may_hold
 from features.kernel import get_time, inner, put_time
 from features.registry import HIGH, LOW, N_FEATURES, TABLES, feature_offset, state_offset
 
@@ -48,8 +49,8 @@ _FIELD = form.FIELD_COLUMNS
 
 
 _SOURCES = (
-    *("columns", "context", "focus", "fold", "form", "kernel", "keystroke", "keystroke_vector", "motion", "pointer"),
-    *("pointer_vector", "registry", "scroll", "stroke", "table", "touch"),
+    *("columns", "context", "focus", "fold", "forensics", "form", "kernel", "keystroke", "keystroke_vector", "motion"),
+    *("pointer", "pointer_vector", "registry", "scroll", "stroke", "table", "touch"),
 )
 """Files whose text decides what the kernels compute."""
 
@@ -161,16 +162,16 @@ def _entry_points(salt: int) -> tuple[Callable[..., Any], ...]:
     compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 
     @compiled
-    def fold_rows(states, rows, data, starts, out):  # type: ignore[no-untyped-def]
+    def fold_rows(states, rows, data, starts, ends, out, marks):  # type: ignore[no-untyped-def]
         work = np.zeros(pointer.WORK + (salt & 0))
         copy = np.empty(STATE_WIDTH)
         for i in range(len(starts)):
             s = states[rows[i]]
-            end = starts[i + 1] if i + 1 < len(starts) else len(data)
             # An empty event folds nothing: so are vectors of given states made.
-            if end > starts[i]:
-                _fold_event(s, work, data[starts[i] : end])
+            if ends[i] > starts[i]:
+                _fold_event(s, work, data[starts[i] : ends[i]])
             _finalize(s, copy, work, out[i])
+            marks[i] = may_hold(out[i])
 
     @compiled
     def begin_row(s, origin_ms):  # type: ignore[no-untyped-def]

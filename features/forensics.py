@@ -1,4 +1,7 @@
-"""Rules on input behaviour: what no hand does, read off the session's vector."""
+"""Rules on input behaviour: what no hand does, read off the session's vector.
+
+`may_hold` is the same in compiled form, without what only Meta knows: hardly any event needs the rules themselves.
+"""
 
 import math
 
@@ -6,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.automation import Found
+from features.kernel import inner
 from features.meta import Meta
 from features.registry import INDEX
 
@@ -62,6 +66,35 @@ def forensic_signals(meta: Meta, vector: Vector, found: Found) -> None:
         found["tab_hidden_activity"] = round(v["focus_hidden_activity_ratio"], 4)
     if v["pointer_centre_click_ratio"] >= 0.9:
         found["centre_clicks"] = round(v["pointer_centre_click_ratio"], 4)
+
+
+_UNTRUSTED, _KEYS_UNTRUSTED = INDEX["pointer_untrusted_ratio"], INDEX["keystroke_untrusted_ratio"]
+_COALESCED, _SPEED = INDEX["pointer_coalesced_ratio"], INDEX["pointer_speed_px_s"]
+_SAMPLES, _PRESSES = INDEX["pointer_samples"], INDEX["pointer_presses"]
+_UNMOVED, _JUMP = INDEX["pointer_press_unmoved_ratio"], INDEX["pointer_press_jump_ratio"]
+_DWELL_ZERO, _CENTRE = INDEX["pointer_dwell_zero_ratio"], INDEX["pointer_centre_click_ratio"]
+_INTERVAL, _INTERVAL_SD = INDEX["pointer_interval_ms"], INDEX["pointer_interval_log_sd"]
+_KEYS, _HOLD_ZERO = INDEX["keystroke_keys"], INDEX["keystroke_hold_zero_ratio"]
+_UNFOCUSED, _HIDDEN = INDEX["keystroke_unfocused_ratio"], INDEX["focus_hidden_activity_ratio"]
+_UNEXPLAINED, _SILENT = INDEX["form_unexplained_ratio"], INDEX["form_silent_ratio"]
+
+
+@inner
+def may_hold(v):  # type: ignore[no-untyped-def]
+    """Whether the vector (float64[N_FEATURES]) fulfils any rule, whatever the session's Meta says."""
+    if v[_UNTRUSTED] > 0.0 or v[_KEYS_UNTRUSTED] > 0.0:
+        return True
+    if v[_COALESCED] == 0.0 and v[_SPEED] > 1500.0 and v[_SAMPLES] >= 100.0:
+        return True
+    if v[_PRESSES] >= 4.0 and (v[_UNMOVED] >= 0.6 or v[_JUMP] >= 0.6 or v[_DWELL_ZERO] >= 0.9):
+        return True
+    if v[_KEYS] >= 8.0 and v[_HOLD_ZERO] >= 0.6:
+        return True
+    if v[_INTERVAL_SD] < 0.05 and 25.0 <= v[_INTERVAL] <= 50.0 and v[_SAMPLES] >= 60.0:
+        return True
+    if v[_UNEXPLAINED] > 0.0 or v[_SILENT] > 0.0:
+        return True
+    return v[_UNFOCUSED] > 0.0 or v[_HIDDEN] > 0.0 or v[_CENTRE] >= 0.9
 
 
 def _known(value: float) -> float:

@@ -13,7 +13,7 @@ from features import velocity
 from features.useragent import is_mobile
 from schemas.risk import CHANNELS
 from schemas.signals import Signal
-from schemas.telemetry import Telemetry
+from schemas.telemetry import Device, Network, Telemetry
 
 SEQUENCE_WINDOW = 256
 """Sequence numbers below the highest whose arrival is remembered."""
@@ -34,6 +34,9 @@ BLOCKS: tuple[str, ...] = (
     "network",
 )
 """Telemetry blocks in the order of the bits of `Meta.blocks`."""
+_POINTER, _TOUCH, _SCROLL, _KEYS, _MOTION, _FORM, _FOCUS, _DEVICE, _CAPTURE, _NETWORK = (
+    1 << bit for bit in range(len(BLOCKS))
+)
 
 Sequence = Literal["new", "duplicate", "too_old"]
 
@@ -130,38 +133,72 @@ class Meta(msgspec.Struct, array_like=True):
     def observe(self, event: Telemetry, ingested_ms: int) -> None:
         """Take over what a new telemetry event says of the session. The first value of a reference is kept."""
         self._touch(event.flow, event.tenant, event.effective_at, ingested_ms)
-        refs = velocity.refs_of(self)
-        if event.account_ref is not None and self.account_ref is None:
+        if self.account_ref is None and event.account_ref is not None:
             self.account_ref = event.account_ref
-        if event.device_ref is not None and self.device_ref is None:
+            self.link_bucket_ms = 0
+        if self.device_ref is None and event.device_ref is not None:
             self.device_ref = event.device_ref
+            self.link_bucket_ms = 0
         if event.ref_key_version is not None:
             self.ref_key_version = event.ref_key_version
+        collector = event.collector
+        self.collector = collector.name
+        self.sampling_interval_ms = collector.sampling_interval_ms
+        viewport = event.viewport
+        if viewport is not None:
+            self.viewport_width_px = viewport.width_px
+            self.viewport_height_px = viewport.height_px
+        # Most events hold a pointer block and little else: each block is asked for once.
+        blocks = self.blocks
+        pointer = event.pointer
+        if pointer is not None:
+            blocks |= _POINTER
+            if pointer.t and (pointer.pointer_type != "unknown" or not self.pointer_type):
+                self.pointer_type = pointer.pointer_type
+        if event.touch is not None:
+            blocks |= _TOUCH
+        if event.scroll is not None:
+            blocks |= _SCROLL
+        keys = event.keys
+        if keys is not None:
+            blocks |= _KEYS
+            if keys.ime_count > 0:
+                self.ime = True
+        if event.motion is not None:
+            blocks |= _MOTION
+        if event.form is not None:
+            blocks |= _FORM
+        if event.focus is not None:
+            blocks |= _FOCUS
+        device = event.device
+        if device is not None:
+            blocks |= _DEVICE
+            self._observe_device(device)
+        if event.capture is not None:
+            blocks |= _CAPTURE
         network = event.network
         if network is not None:
-            if network.ip_ref is not None and network.ip_ref != self.ip_ref:
-                # The latest address counts; a change means new links.
-                self.ip_changes += self.ip_ref is not None
-                self.ip_ref = network.ip_ref
-            if network.ip_country is not None and network.ip_country != self.ip_country:
-                self.ip_country = network.ip_country
-                self.link_bucket_ms = 0
-        if velocity.refs_of(self) != refs:
-            self.link_bucket_ms = 0
-        self.collector = event.collector.name
-        self.sampling_interval_ms = event.collector.sampling_interval_ms
-        if event.viewport is not None:
-            self.viewport_width_px = event.viewport.width_px
-            self.viewport_height_px = event.viewport.height_px
-        pointer = event.pointer
-        if pointer is not None and pointer.t and (pointer.pointer_type != "unknown" or not self.pointer_type):
-            self.pointer_type = pointer.pointer_type
-        self._flags(event)
-        for bit, name in enumerate(BLOCKS):
-            if getattr(event, name) is not None:
-                self.blocks |= 1 << bit
+            blocks |= _NETWORK
+            self._observe_network(network)
+        self.blocks = blocks
         if event.end is not None:
             self.ended = True
+
+    def _observe_device(self, device: Device) -> None:
+        self.assistive |= bool(device.assistive_technology)
+        self.privacy_mode |= bool(device.resist_fingerprinting)
+        self.reduced_motion |= bool(device.reduced_motion)
+        self.mobile |= bool(device.ua_mobile) or is_mobile(device.user_agent or "")
+
+    def _observe_network(self, network: Network) -> None:
+        if network.ip_ref is not None and network.ip_ref != self.ip_ref:
+            # The latest address counts; a change means new links.
+            self.ip_changes += self.ip_ref is not None
+            self.ip_ref = network.ip_ref
+            self.link_bucket_ms = 0
+        if network.ip_country is not None and network.ip_country != self.ip_country:
+            self.ip_country = network.ip_country
+            self.link_bucket_ms = 0
 
     def observe_signal(self, signal: Signal, ingested_ms: int) -> bool:
         """Take over an upstream result. False: this result is already known, nothing changed."""
@@ -195,22 +232,11 @@ class Meta(msgspec.Struct, array_like=True):
         if self.n_events == 0:
             self.first_effective_ms = effective_ms
             self.first_ingested_ms = ingested_ms
-        self.flow = self.flow or flow
-        self.tenant = self.tenant or tenant
+            self.flow = self.flow or flow
+            self.tenant = self.tenant or tenant
         self.last_effective_ms = max(self.last_effective_ms, effective_ms)
         self.last_ingested_ms = max(self.last_ingested_ms, ingested_ms)
         self.n_events += 1
-
-    def _flags(self, event: Telemetry) -> None:
-        if event.keys is not None and event.keys.ime_count > 0:
-            self.ime = True
-        device = event.device
-        if device is None:
-            return
-        self.assistive |= bool(device.assistive_technology)
-        self.privacy_mode |= bool(device.resist_fingerprinting)
-        self.reduced_motion |= bool(device.reduced_motion)
-        self.mobile |= bool(device.ua_mobile) or is_mobile(device.user_agent or "")
 
 
 def upstream_risk(signal: Signal) -> float | None:

@@ -35,6 +35,7 @@ __all__ = [
 
 States = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float64]
+Marks = npt.NDArray[np.bool_]
 
 
 def new_row(origin_ms: int | None = None) -> States:
@@ -53,8 +54,10 @@ def new_states(rows: int) -> States:
     return np.zeros((rows, STATE_WIDTH), dtype=STATE_DTYPE)
 
 
-def fold_chunk(states: States, rows: npt.NDArray[np.int32], columns: Columns, out: Vectors) -> None:
+def fold_chunk(states: States, rows: npt.NDArray[np.int32], columns: Columns, out: Vectors) -> Marks:
     """Fold each event, in order, into states[rows[i]] (in place); out[i] becomes the vector right after event i.
+
+    Returns bool[n]: whether a rule on behaviour may hold in vector i (`forensics.may_hold`), for `signals_of`.
 
     states: float32[m, STATE_WIDTH], C-contiguous; rows: int32[n], each in 0..m-1, repeats allowed; out: float64[n,
     N_FEATURES], C-contiguous. Columns that only Meta and counters know (`fill.fill_context`) are NaN.
@@ -73,14 +76,17 @@ def fold_chunk(states: States, rows: npt.NDArray[np.int32], columns: Columns, ou
     if n and not (rows.min() >= 0 and rows.max() < len(states)):
         msg = f"rows must lie in 0..{len(states) - 1}"
         raise ValueError(msg)
-    fold_rows(states, rows, columns.data, columns.starts, out)
+    marks = np.empty(n, dtype=np.bool_)
+    fold_rows(states, rows, columns.data, columns.starts, columns.ends, out, marks)
+    return marks
 
 
 def finalize(states: States) -> Vectors:
     """Vectors of given states: float64[m, N_FEATURES], what `fold_chunk` wrote after their latest events."""
     n = len(states)
     out = np.empty((n, N_FEATURES))
-    fold_rows(states, np.arange(n, dtype=np.int32), np.zeros(0), np.zeros(n, dtype=np.int64), out)
+    none = np.zeros(n, dtype=np.int64)
+    fold_rows(states, np.arange(n, dtype=np.int32), np.zeros(0), none, none, out, np.empty(n, dtype=np.bool_))
     return out
 
 
@@ -97,7 +103,7 @@ def merge(a: States, b: States) -> States:
 
 def warm_up() -> None:
     """Compile the kernels, or load them from numba's cache, so that the first chunk is not slow."""
-    columns = Columns(np.zeros(0), np.zeros(0, dtype=np.int64))
+    columns = columns_of([])
     fold_chunk(new_states(1), np.zeros(0, dtype=np.int32), columns, np.empty((0, N_FEATURES)))
     merge(new_row(), new_row(0))
     codec.warm_up()

@@ -5,7 +5,7 @@ never counts alone. A known innocent cause is written into `exempt`; an exempt s
 Rules on behaviour look at the session's vector and are judged anew with each event; facts of the client stay.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -19,13 +19,42 @@ from features.meta import Meta, SignalRecord
 from features.network import network_signals
 from features.signal_table import SIGNALS
 from schemas.risk import SignalValue
+from schemas.signals import Signal
 from schemas.telemetry import Telemetry
 
-__all__ = ["SIGNALS", "derive_signals", "signal_values"]
+__all__ = ["SIGNALS", "derive_signals", "signal_values", "signals_of"]
 
 Vector = npt.NDArray[np.float64]
 
-_JUDGED_ANEW = tuple(name for name, definition in SIGNALS.items() if not definition.stays)
+_JUDGED_ANEW = frozenset(name for name, definition in SIGNALS.items() if not definition.stays)
+_ORDER = {name: place for place, name in enumerate(SIGNALS)}
+
+
+def signals_of(
+    events: Sequence[Telemetry | Signal],
+    metas: Sequence[Meta],
+    vectors: Vector,
+    may_hold: npt.NDArray[np.bool_],
+) -> list[dict[str, SignalValue]]:
+    """`derive_signals` of each event. vectors, may_hold: what folding the same events gave; upstream results show none.
+
+    Most events carry neither device, network nor capture, and no rule on behaviour holds: they cost next to nothing.
+    """
+    found: list[dict[str, SignalValue]] = []
+    for i, (event, meta, marked) in enumerate(zip(events, metas, may_hold.tolist(), strict=True)):
+        if isinstance(event, Telemetry) and (
+            event.device is not None or event.network is not None or event.capture is not None
+        ):
+            found.append(derive_signals(event, meta, vectors[i]))
+        elif marked:
+            _judge(meta, vectors[i], {})
+            found.append(signal_values(meta))
+        elif meta.signals:
+            _forget_judged(meta)
+            found.append(signal_values(meta))
+        else:
+            found.append({})
+    return found
 
 
 def derive_signals(event: Telemetry, meta: Meta, vector: Vector | None = None) -> dict[str, SignalValue]:
@@ -42,29 +71,40 @@ def derive_signals(event: Telemetry, meta: Meta, vector: Vector | None = None) -
         network_signals(event, meta, found)
     if event.capture is not None:
         capture_signals(event.capture, found)
+    _judge(meta, vector, found)
+    return signal_values(meta)
+
+
+def _judge(meta: Meta, vector: Vector | None, found: dict[str, bool | float | str]) -> None:
+    """Bring the session's signals up to date: with what was found in the event, and the rules on behaviour."""
     if vector is not None:
-        for name in _JUDGED_ANEW if meta.signals else ():
-            meta.signals.pop(name, None)
+        _forget_judged(meta)
         forensic_signals(meta, vector, found)
     for name, value in found.items():
         definition = SIGNALS[name]
         meta.signals[name] = SignalRecord(value, definition.severity, definition.confidence)
-    return signal_values(meta)
+
+
+def _forget_judged(meta: Meta) -> None:
+    for name in _JUDGED_ANEW & meta.signals.keys() if meta.signals else ():
+        del meta.signals[name]
 
 
 def signal_values(meta: Meta) -> dict[str, SignalValue]:
     """The session's signals with what exempts them by all that is known now, in the table's order."""
     if not meta.signals:
         return {}
+    # A name that the table no longer has may be stored: it is left out.
+    names = sorted(_ORDER.keys() & meta.signals.keys(), key=_ORDER.__getitem__)
+    held = meta.signals
     return {
         name: SignalValue(
-            value=record.value,
-            severity=record.severity,
-            confidence=record.confidence,
+            value=held[name].value,
+            severity=held[name].severity,
+            confidence=held[name].confidence,
             exempt=exemption(name, meta),
         )
-        for name in SIGNALS
-        if (record := meta.signals.get(name)) is not None
+        for name in names
     }
 
 

@@ -5,43 +5,35 @@ Pure work on the loop: no wait, no I/O. A segment is a run of events, in offset 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
-from confluent_kafka import Message
 
-from features.fill import fill_context
+from features.fill import fill_contexts, fill_counters
 from features.registry import N_FEATURES, REGISTRY_HASH
 from features.session import Meta, columns_of, fold_chunk
-from features.signals import derive_signals
+from features.signals import signals_of
 from features.velocity import PAIR_NAMES
 from models.engine import Assessment, Engine
 from models.scorer import FloatArray
 from models.snapshots import SnapshotSet
 from schemas.deadletter import DeadLetterReason
 from schemas.envelope import Rejected, cloud_event_headers, encode, trace_context
-from schemas.erasure import Erasure
 from schemas.risk import CHANNELS, RiskEvent, SignalValue, Source, Velocity, Versions
 from schemas.served import ServedFeatures
 from schemas.signals import Signal
-from schemas.telemetry import Collector, Telemetry
+from schemas.telemetry import Telemetry
 from stream import __version__
+from stream.batch import Batch, ErasureItem, Evaluated, Item
 from stream.counters import ChunkCounters
 from stream.metrics import Stage
-from stream.origin import Origin
 from stream.partition import OwnedPartition
 from stream.sampling import FeatureSampler
 from stream.sequence import out_of_reach
 from stream.transport import OutRecord
-from stream.transport.headers import headers_of
-
-if TYPE_CHECKING:
-    from stream.pipeline import Batch
 
 RISK_TOPIC: Final = "risk.events"
 FEATURES_TOPIC: Final = "risk.features"
-_NO_COLLECTOR: Final = Collector(name="none", version="0")
 
 
 class SnapshotSource(Protocol):
@@ -54,35 +46,6 @@ class EngineSource(Protocol):
     """Where the engine comes from; `current` is replaced, never changed."""
 
     current: Engine
-
-
-@dataclass(slots=True)
-class Item:
-    """One decoded record."""
-
-    record: Message
-    offset: int
-    ingested_ms: int
-    event: Telemetry | Signal
-    origin: Origin | None = None
-    """Its first place, where it was a dead letter and was sent again."""
-
-
-@dataclass(slots=True)
-class ErasureItem:
-    """One decoded request to forget a session, at its place among the records."""
-
-    record: Message
-    event: Erasure
-
-
-@dataclass(slots=True)
-class Evaluated:
-    """One scored record: its risk event, and its served vector where its session is in the sample."""
-
-    item: Item
-    event: RiskEvent
-    served: ServedFeatures | None
 
 
 class Evaluator:
@@ -111,32 +74,33 @@ class Evaluator:
         items: Sequence[Item | ErasureItem],
         counters: ChunkCounters,
         lap: Callable[[Stage], float],
-        batch: "Batch",
+        batch: Batch,
     ) -> None:
         """Stages 3 to 5 for all items; fills `batch.evaluated`, `rejected`, `filtered`, `touched` and `erased`."""
         # Once for all items: both may be replaced meanwhile, and what is scored together is scored alike.
         self._engine, self._snapshot = self._engines.current, self._snapshots.current
         segment: list[Item] = []
-        inside: set[str] = set()
+        inside: dict[str, tuple[int, Meta]] = {}
         for item in items:
             session_id = item.event.session_id
             if session_id in inside:
-                self._segment(owned, segment, counters, lap, batch)
-                segment, inside = [], set()
+                self._segment(owned, segment, inside, counters, lap, batch)
+                segment, inside = [], {}
             if isinstance(item, ErasureItem):
                 _erase(owned, item, batch)
-            elif self._admit(owned, item, batch):
+                continue
+            held = owned.sessions.get(session_id)
+            if self._admit(owned, item, held[1], batch):
                 segment.append(item)
-                inside.add(session_id)
+                inside[session_id] = held
         if segment:
-            self._segment(owned, segment, counters, lap, batch)
+            self._segment(owned, segment, inside, counters, lap, batch)
 
-    def _admit(self, owned: OwnedPartition, item: Item, batch: "Batch") -> bool:
+    def _admit(self, owned: OwnedPartition, item: Item, meta: Meta, batch: Batch) -> bool:
         """Drop a producer's own repeat; refuse what is too old to tell. Marks what is new."""
-        _, meta = owned.sessions.get(item.event.session_id)
         event = item.event
         if meta.tenant and event.tenant != meta.tenant:
-            batch.rejected.append((item.record, _of_another_tenant()))
+            batch.refuse(item, _of_another_tenant())
             return False
         if isinstance(event, Signal):
             if event.event_id in meta.recent_signals:
@@ -149,7 +113,7 @@ class Evaluator:
             return False
         refused = out_of_reach(meta.highest_sequence, event.sequence, is_behind=seen == "too_old")
         if refused is not None:
-            batch.rejected.append((item.record, refused))
+            batch.refuse(item, refused)
             return False
         if event.sequence == 0:
             meta.state_cold = False
@@ -162,32 +126,31 @@ class Evaluator:
         self,
         owned: OwnedPartition,
         segment: list[Item],
+        held: dict[str, tuple[int, Meta]],
         counters: ChunkCounters,
         lap: Callable[[Stage], float],
-        batch: "Batch",
+        batch: Batch,
     ) -> None:
+        """Evaluate a run of items; `held` has their sessions' row and meta, in the same order."""
         n = len(segment)
-        slots = np.empty(n, dtype=np.int32)
-        metas: list[Meta] = []
+        slots = np.array([slot for slot, _ in held.values()], dtype=np.int32)
+        metas = [meta for _, meta in held.values()]
+        batch.touched.update(dict.fromkeys(held))
+        events = [item.event for item in segment]
         degraded: list[list[str]] = []
-        for i, item in enumerate(segment):
-            slot, meta = owned.sessions.get(item.event.session_id)
-            slots[i] = slot
-            metas.append(meta)
-            batch.touched[item.event.session_id] = None
-            if isinstance(item.event, Signal):
-                meta.observe_signal(item.event, item.ingested_ms)
+        for item, meta, event in zip(segment, metas, events, strict=True):
+            if isinstance(event, Signal):
+                meta.observe_signal(event, item.ingested_ms)
             else:
-                meta.observe(item.event, item.ingested_ms)
-            unread = counters.apply(meta, item.event.session_id, item.ingested_ms)
+                meta.observe(event, item.ingested_ms)
+            unread = counters.apply(meta, event.session_id, item.ingested_ms)
             degraded.append(["counters"] if unread else [])
-        events = [item.event if isinstance(item.event, Telemetry) else _no_samples(item.event) for item in segment]
         vectors = np.empty((n, N_FEATURES), dtype=np.float64)
-        fold_chunk(owned.sessions.rows, slots, columns_of(events), vectors)
-        signals: list[dict[str, SignalValue]] = []
-        for i, (event, meta) in enumerate(zip(events, metas, strict=True)):
-            fill_context(vectors[i], meta, meta.counters)
-            signals.append(derive_signals(event, meta, vectors[i]))
+        may_hold = fold_chunk(owned.sessions.rows, slots, columns_of(events), vectors)
+        fill_contexts(vectors, metas)
+        for i, meta in enumerate(metas):
+            fill_counters(vectors[i], meta.counters)
+        signals = signals_of(events, metas, vectors, may_hold)
         features_s = lap("features")
 
         engine, snapshot = self._engine, self._snapshot
@@ -311,7 +274,7 @@ def outgoing(evaluated: Evaluated, decode_ms: float, read_ms: float, received_at
         **event.latency_ms,
         "total": (now - received_at) * 1000.0,
     }
-    trace = trace_context(headers_of(evaluated.item.record))
+    trace = trace_context(evaluated.item.headers)
     key = event.session_id.encode()
     found = [
         OutRecord(
@@ -344,12 +307,12 @@ def outgoing(evaluated: Evaluated, decode_ms: float, read_ms: float, received_at
     return found
 
 
-def _erase(owned: OwnedPartition, item: ErasureItem, batch: "Batch") -> None:
+def _erase(owned: OwnedPartition, item: ErasureItem, batch: Batch) -> None:
     """Forget a session as of here; what comes behind it in the same batch begins anew. Another tenant's is refused."""
     session_id = item.event.session_id
     _, meta = owned.sessions.get(session_id)
     if meta.tenant and item.event.tenant != meta.tenant:
-        batch.rejected.append((item.record, _of_another_tenant()))
+        batch.refuse(item, _of_another_tenant())
         return
     owned.sessions.reset(session_id)
     batch.touched.pop(session_id, None)
@@ -360,20 +323,6 @@ def _erase(owned: OwnedPartition, item: ErasureItem, batch: "Batch") -> None:
 def _of_another_tenant() -> Rejected:
     detail = "the session belongs to another tenant; session ids must be unique over all tenants"
     return Rejected(DeadLetterReason.TENANT_MISMATCH, "$.tenant", detail)
-
-
-def _no_samples(signal: Signal) -> Telemetry:
-    """A signal as an event without samples: folding it changes nothing but the count of events."""
-    return Telemetry(
-        event_id=signal.event_id,
-        session_id=signal.session_id,
-        tenant=signal.tenant,
-        flow=signal.flow,
-        sequence=0,
-        effective_at=signal.effective_at,
-        observed_at=signal.observed_at,
-        collector=_NO_COLLECTOR,
-    )
 
 
 def _velocity(meta: Meta) -> dict[str, Velocity]:

@@ -8,22 +8,21 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 
 from confluent_kafka import Message
 
 from features.session import StateMismatch, encode
 from features.session import decode as decode_state
 from schemas.deadletter import OF_ONE_SESSION, DeadLetterReason
-from schemas.envelope import Rejected, decode
-from schemas.erasure import Erasure
+from schemas.envelope import Rejected
+from stream.batch import Batch, ErasureItem, Evaluated
 from stream.counters import AnsweredReads, ChunkCounters, CounterPlan, by_bucket
 from stream.crash_isolation import NotCurrent, OneByOne
 from stream.deadletter import dead_letter
-from stream.evaluation import ErasureItem, Evaluated, Evaluator, Item, outgoing
+from stream.evaluation import Evaluator, outgoing
+from stream.intake import Intake
 from stream.logs import frames
 from stream.metrics import Metrics
-from stream.origin import Origin, OriginRefused, read_origin
 from stream.partition import OwnedPartition
 from stream.patience import Patience
 from stream.records import append_ms_of, offset_of
@@ -31,7 +30,6 @@ from stream.refs import RefHasher
 from stream.stage_clock import StageClock
 from stream.state import CounterRead, StateStore, StoreError, Watermark, WatermarkConflict
 from stream.transport import Chunk, OutRecord, TransportError
-from stream.transport.headers import headers_of
 
 log = logging.getLogger(__name__)
 
@@ -45,20 +43,6 @@ class Unwritten(Exception):  # noqa: N818 - says what is to be done: read it aga
 
     Never the records' fault: a dead letter might be a second outcome.
     """
-
-
-@dataclass(slots=True)
-class Batch:
-    """Some consecutive records of a chunk, on their way through the stages."""
-
-    items: list[Item | ErasureItem] = field(default_factory=list)
-    rejected: list[tuple[Message, Rejected]] = field(default_factory=list)
-    filtered: int = 0
-    evaluated: list[Evaluated] = field(default_factory=list)
-    touched: dict[str, None] = field(default_factory=dict)
-    erased: dict[str, None] = field(default_factory=dict)
-    """Sessions to forget; where one is also `touched`, it began anew behind its erasure."""
-    erasures: int = 0
 
 
 class Pipeline:
@@ -79,7 +63,7 @@ class Pipeline:
         self._evaluator = evaluator
         self._store = store
         self._publish = publish
-        self._refs = refs
+        self._intake = Intake(refs, metrics)
         self._metrics = metrics
         self._patience = Patience(metrics)
         self._session_ttl_ms = session_ttl_ms
@@ -172,12 +156,12 @@ class Pipeline:
         self, owned: OwnedPartition, chunk: Chunk, record: Message, why: Rejected, clock: StageClock
     ) -> None:
         """Make a dead letter of one record without looking into it."""
-        batch = Batch(rejected=[(record, why)])
+        batch = self._intake.condemned(owned, record, why)
         await self._finish(owned, chunk, batch, ChunkCounters([], [], 0), offset_of(record), clock)
 
     async def _run(self, owned: OwnedPartition, chunk: Chunk, records: list[Message], clock: StageClock) -> None:
         clock.start()
-        batch = self._decode(owned, records)
+        batch = self._intake.batch(owned, records)
         clock.decode_ms = clock.lap("decode") * 1000.0
         clock.pause()
         counters = await self._read(owned, chunk, batch)
@@ -185,43 +169,6 @@ class Pipeline:
         clock.resume()
         self._evaluator.evaluate(owned, batch.items, counters, clock.lap, batch)
         await self._finish(owned, chunk, batch, counters, offset_of(records[-1]), clock)
-
-    def _decode(self, owned: OwnedPartition, records: list[Message]) -> Batch:
-        """Stage 1: bytes to events; what is wrong goes to the dead letters, what is done already is skipped."""
-        batch = Batch()
-        for record in records:
-            offset = offset_of(record)
-            if owned.is_done(offset):
-                continue
-            try:
-                event = decode(record.value(), record.key())
-            except Rejected as rejected:
-                # Else batch, exception and frame hold one another, and the records, until a rare collection of cycles.
-                batch.rejected.append((record, rejected.to_keep()))
-                continue
-            if isinstance(event, Erasure):
-                batch.items.append(ErasureItem(record, event))
-                continue
-            self._refs.hash_event(event)
-            batch.items.append(Item(record, offset, append_ms_of(record), event, self._origin(owned, record)))
-        return batch
-
-    def _origin(self, owned: OwnedPartition, record: Message) -> Origin | None:
-        """Return the first place of a redriven record; None for any other, also where its headers can't be true."""
-        headers = headers_of(record)
-        if not headers:
-            return None
-        try:
-            return read_origin(
-                headers,
-                topic=owned.topic,
-                topic_id=owned.topic_id,
-                partition=owned.number,
-                offset=offset_of(record),
-            )
-        except OriginRefused:
-            self._metrics.origins_refused.inc()
-            return None
 
     async def _read(self, owned: OwnedPartition, chunk: Chunk, batch: Batch) -> ChunkCounters:
         """Stage 2: session states that are not cached, and counters that are due, in one round trip.
@@ -350,7 +297,8 @@ class Pipeline:
                 folded_only += 1
             else:
                 out.extend(outgoing(evaluated, clock.decode_ms, clock.read_ms, clock.began, time.perf_counter()))
-        for record, rejected in batch.rejected:
+        for refused in batch.rejected:
+            record = refused.record
             if offset_of(record) >= owned.publish_from:
                 out.append(
                     dead_letter(
@@ -362,9 +310,9 @@ class Pipeline:
                         append_time_ms=append_ms_of(record),
                         key=record.key(),
                         value=record.value(),
-                        headers=headers_of(record),
-                        rejected=rejected,
-                        origin=self._origin(owned, record),
+                        headers=refused.headers,
+                        rejected=refused.why,
+                        origin=refused.origin,
                     )
                 )
         return out, folded_only
@@ -378,12 +326,13 @@ class Pipeline:
         for name, number in (("duplicate", batch.filtered), ("erasure", batch.erasures)):
             if number:
                 metrics.filtered.labels(name).inc(number)
-        for record, rejected in batch.rejected:
+        for refused in batch.rejected:
+            reason = refused.why.reason
             # A single session's client must not be able to stop the line for everybody in the partition.
-            owned.limit.observe(bad=rejected.reason not in OF_ONE_SESSION)
-            if offset_of(record) < owned.publish_from:
+            owned.limit.observe(bad=reason not in OF_ONE_SESSION)
+            if offset_of(refused.record) < owned.publish_from:
                 continue
-            metrics.dead_letters.labels(rejected.reason.value).inc()
+            metrics.dead_letters.labels(reason.value).inc()
         for (flow, action), number in _tally(batch.evaluated).items():
             metrics.risk_events.add(number, flow, action)
         for evaluated in batch.evaluated:

@@ -53,7 +53,7 @@ async def process(pipeline: Pipeline, records: Sequence[FakeRecord]) -> Evidence
     await store.open()
     world.store = store  # type: ignore[assignment]
     product = world.pipeline()
-    product._refs = replay.refs()
+    product._intake._refs = replay.refs()
     product._counters_refresh_ms = 2_000
     now_ms = START_MS
     product._evaluator._now_ms = lambda: now_ms

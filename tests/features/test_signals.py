@@ -2,12 +2,16 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from features import forensics
 from features.meta import Meta
 from features.registry import INDEX, N_FEATURES
-from features.signals import SIGNALS, derive_signals, signal_values
+from features.signals import SIGNALS, derive_signals, signal_values, signals_of
 from schemas.telemetry import Capture, Collector, Device, Network, Pointer, Scope, Telemetry
 from tests.features import build
 
@@ -199,6 +203,46 @@ def test_a_behaviour_cue_fires_its_signal_alone_and_is_judged_anew(name: str, va
     event.collector = Collector(name="c", version="1.0.0", sampling_interval_ms=8.0)
     assert set(fired(event, vector(**values), meta)) == {name}
     assert derive_signals(event, meta, vector()) == {}
+
+
+CUE_VALUES = st.fixed_dictionaries(
+    {},
+    optional={
+        name: st.sampled_from(
+            (-1.0, 0.0, 1e-9, 0.049, 0.05, 0.59, 0.6, 0.89, 0.9, 1.0, 3.0, 4.0, 8.0, 25.0, 33.0, 50.0)
+        )
+        | st.sampled_from((50.1, 59.0, 60.0, 99.0, 100.0, 1500.0, 1501.0))
+        for name in forensics._NAMES
+    },
+)
+
+
+@given(CUE_VALUES, st.sampled_from((0.0, 8.0, 19.9, 20.0, 100.0)))
+def test_what_may_hold_is_what_the_rules_find_in_some_session(values: dict[str, float], sampling_ms: float) -> None:
+    row = vector(**values)
+    found: dict[str, bool | float | str] = {}
+    forensics.forensic_signals(Meta(sampling_interval_ms=sampling_ms), row, found)
+    may_hold = forensics.may_hold.py_func(row)  # type: ignore[attr-defined]
+    assert may_hold or not found
+    if 0.0 < sampling_ms < 20.0:
+        assert bool(found) == may_hold
+
+
+@given(st.lists(st.tuples(CUE_VALUES, st.sampled_from(("plain", "device", "network", "capture"))), max_size=6))
+def test_signals_of_a_chunk_are_those_of_each_event(steps: list[tuple[dict[str, float], str]]) -> None:
+    """One session, event by event: with and without the short cut, the same signals and the same Meta."""
+    blocks: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "device": {"device": Device(webdriver=True)},
+        "network": {"network": Network(tor=True)},
+        "capture": {"capture": Capture(upload=True)},
+    }
+    short, long = Meta(sampling_interval_ms=8.0), Meta(sampling_interval_ms=8.0)
+    for values, block in steps:
+        event, row = build.event(**blocks[block]), vector(**values)
+        marks = np.array([forensics.may_hold.py_func(row)])  # type: ignore[attr-defined]
+        assert signals_of([event], [short], row[None, :], marks) == [derive_signals(event, long, row)]
+        assert msgspec.msgpack.encode(short) == msgspec.msgpack.encode(long)
 
 
 def test_every_signal_has_a_test_of_its_cue() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 
+import msgspec
 import pytest
 
 from schemas.envelope import encode
@@ -92,3 +93,15 @@ def test_forged_headers_give_no_identity_and_are_counted(forged: dict[str, bytes
     assert counted(world, "tellwire_redrive_origins_refused_total") == 1
     believed = run([dataclasses.replace(record, position=7, sent_headers=list(said.items()))])
     assert believed.events()[0].evaluation_id == f"{TOPIC_ID}:0:1"
+
+
+def test_forged_headers_of_a_record_that_is_refused_are_counted_once() -> None:
+    first, second = records_of(simulated(1, 3)), records_of([msgspec.structs.replace(simulated(1, 3)[0], tenant="b")])
+    forged = [("dlq_offset", b"99")]
+    unread = FakeRecord(1, b"{", None, 0, forged)
+    world = run([*first, unread, dataclasses.replace(second[0], position=2, sent_headers=forged)])
+    assert [dict(letter.headers or [])["dlq_reason"] for letter in letters(world)] == [
+        b"malformed_json",
+        b"tenant_mismatch",
+    ]
+    assert counted(world, "tellwire_redrive_origins_refused_total") == 2
