@@ -1,16 +1,16 @@
-"""Reads the dead-letter topic: which input records are in it, how often they failed, which were sent again.
+"""Reads the dead-letter topic: what its headers say, and its records whole.
 
-The unit is the input record: a dead letter that was published twice counts once, one that failed again after a redrive
-is the same record with one attempt more. Nothing here keeps an input's bytes but `fetch` and `read_whole`.
+Nothing here keeps an input's bytes but `fetch` and `read_whole`.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from schemas.deadletter import DeadLetterHeader as Header
+from stream.dead_letter_index import DeadLetter, DeadLetterIndex, Id, Identity
 from stream.deadletter import DEADLETTER_TOPIC
 from stream.origin import MAX_ATTEMPTS, MAX_OFFSET, MAX_PARTITION, MAX_TIME_MS, number
 from stream.records import append_ms_of, offset_of
@@ -23,110 +23,32 @@ MAX_TEXT_CHARS: Final = 300
 IDLE_S: Final = 20.0
 """Longest wait for the broker's next record."""
 
-Identity = tuple[str, str, int, int]
-"""Input topic, its id, partition and offset: the first place of an input record."""
 
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """One dead letter, without the input's bytes."""
-
-    partition: int
-    offset: int
-    time_ms: int
-    """When it was published, epoch ms."""
-    source: Identity
-    source_time_ms: int | None
-    """Append time of the input record, epoch ms."""
-    attempts: int
-    """How often the record was tried, from 1."""
-    reason: str
-    path: str
-    detail: str
-    app_version: str
-    size_bytes: int
-    """Of the whole value, also where only a part of it was kept."""
-    truncated: bool
-    failed_at: tuple[int, int] | None
-    """Partition and offset at which a redriven record failed again."""
-
-    @property
-    def id(self) -> str:
-        """What a person calls it: `<partition>:<offset>` in the dead-letter topic."""
-        return f"{self.partition}:{self.offset}"
-
-
-@dataclass(slots=True)
-class Known:
-    """What the topic says of one input record: its latest dead letter, and whether that was sent again."""
-
-    letter: DeadLetter
-    ids: list[tuple[int, int]] = field(default_factory=list)
-    """Places in the dead-letter topic of all dead letters of the record, repeats included."""
-    tries: set[int] = field(default_factory=set)
-    """Attempts that they name."""
-    redriven_attempts: int = 0
-    """Attempts of the latest dead letter that was sent again."""
-    redriven_ms: int = 0
-    """When that was, epoch ms; 0 for never."""
-
-    @property
-    def redriven(self) -> bool:
-        """Whether the latest dead letter was sent again, and did not fail again since."""
-        return self.redriven_attempts >= self.letter.attempts
-
-    @property
-    def repeats(self) -> int:
-        """Dead letters of the record beyond one for each attempt that is known."""
-        return len(self.ids) - len(self.tries)
-
-
-@dataclass(slots=True)
-class Found:
-    """What was read of the dead-letter topic, oldest first within a partition."""
-
-    records: dict[Identity, Known] = field(default_factory=dict)
-    letters_total: int = 0
-    notes_total: int = 0
-    unreadable_total: int = 0
-    """Records of the topic that name no input place: not written by a worker."""
-
-    def add(self, record: Message) -> None:
-        """Take one record of the topic."""
-        headers = dict(headers_of(record))
-        source = _source(headers)
-        if source is None:
-            self.unreadable_total += 1
-            return
-        attempts = number(headers.get(Header.ATTEMPTS), MAX_ATTEMPTS) or 1
-        if Header.REDRIVEN_AT in headers:
-            self.notes_total += 1
-            known = self.records.get(source)
-            if known is not None and attempts >= known.redriven_attempts:
-                known.redriven_attempts = attempts
-                known.redriven_ms = number(headers[Header.REDRIVEN_AT], MAX_TIME_MS) or append_ms_of(record)
-            return
-        self.letters_total += 1
-        letter = _letter(record, headers, source, attempts)
-        known = self.records.setdefault(source, Known(letter))
-        known.ids.append((letter.partition, letter.offset))
-        known.tries.add(attempts)
-        if attempts > known.letter.attempts:
-            # It was sent again, whether or not the note of that could be written.
-            known.redriven_attempts = max(known.redriven_attempts, known.letter.attempts)
-            known.letter = letter
-
-
-def read(properties: dict[str, Any], since_ms: int | None = None) -> Found:
+def read(properties: dict[str, Any], since_ms: int | None = None, named: Collection[Id] = ()) -> DeadLetterIndex:
     """Read the topic up to its end as of now; with `since_ms` (epoch ms) only what was published from then on.
 
-    Blocks. Raises BrokerError when the topic is missing or a broker does not answer.
+    `named` are dead letters that the index, which is the caller's to close, will be asked for. Blocks. Raises
+    BrokerError when the topic is missing or a broker does not answer.
     """
-    found = Found()
-    with reading(properties, DEADLETTER_TOPIC) as consumer:
-        for record in records_in(consumer, DEADLETTER_TOPIC, _stretches(consumer, properties, since_ms), IDLE_S):
-            found.add(record)
+    with ExitStack() as on_failure:
+        found = on_failure.enter_context(DeadLetterIndex(named))
+        with reading(properties, DEADLETTER_TOPIC) as consumer:
+            for record in records_in(consumer, DEADLETTER_TOPIC, _stretches(consumer, properties, since_ms), IDLE_S):
+                add(found, record)
+        on_failure.pop_all()
     return found
+
+
+def add(index: DeadLetterIndex, record: Message) -> None:
+    """Put a record of the topic into an index, whatever it is."""
+    headers = dict(headers_of(record))
+    source = _source(headers)
+    if source is None:
+        index.unreadable_total += 1
+    elif Header.REDRIVEN_AT in headers:
+        index.add_note(source, _attempts(headers))
+    else:
+        index.add(_letter(record, headers, source))
 
 
 def fetch(properties: dict[str, Any], partition: int, offset: int) -> Message | None:
@@ -134,7 +56,7 @@ def fetch(properties: dict[str, Any], partition: int, offset: int) -> Message | 
     return next(read_whole(properties, [(partition, offset)]), None)
 
 
-def read_whole(properties: dict[str, Any], places: Iterable[tuple[int, int]]) -> Iterator[Message]:
+def read_whole(properties: dict[str, Any], places: Iterable[Id]) -> Iterator[Message]:
     """Yield the records at these places of the topic, bytes included, each partition in order. Raises BrokerError."""
     wanted: dict[int, set[int]] = {}
     for partition, offset in places:
@@ -160,7 +82,7 @@ def letter_of(record: Message) -> DeadLetter | None:
     source = _source(headers)
     if source is None or Header.REDRIVEN_AT in headers:
         return None
-    return _letter(record, headers, source, number(headers.get(Header.ATTEMPTS), MAX_ATTEMPTS) or 1)
+    return _letter(record, headers, source)
 
 
 def _stretches(consumer: Consumer, properties: dict[str, Any], since_ms: int | None) -> dict[int, Stretch]:
@@ -197,7 +119,11 @@ def _source(headers: dict[str, bytes]) -> Identity | None:
     return topic, _text(headers, Header.TOPIC_ID), partition, offset
 
 
-def _letter(record: Message, headers: dict[str, bytes], source: Identity, attempts: int) -> DeadLetter:
+def _attempts(headers: dict[str, bytes]) -> int:
+    return number(headers.get(Header.ATTEMPTS), MAX_ATTEMPTS) or 1
+
+
+def _letter(record: Message, headers: dict[str, bytes], source: Identity) -> DeadLetter:
     whole = number(headers.get(Header.TRUNCATED), MAX_OFFSET)
     again = (
         number(headers.get(Header.REDRIVEN_PARTITION), MAX_PARTITION),
@@ -209,7 +135,7 @@ def _letter(record: Message, headers: dict[str, bytes], source: Identity, attemp
         time_ms=append_ms_of(record),
         source=source,
         source_time_ms=number(headers.get(Header.TIME), MAX_TIME_MS),
-        attempts=attempts,
+        attempts=_attempts(headers),
         reason=_text(headers, Header.REASON),
         path=_text(headers, Header.PATH),
         detail=_text(headers, Header.DETAIL),

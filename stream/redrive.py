@@ -6,7 +6,8 @@ run that is cut off between the two may send a record twice; the pipeline filter
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -17,7 +18,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from schemas.deadletter import DeadLetterHeader as Header
 from schemas.deadletter import DeadLetterReason
 from schemas.envelope import Rejected, decode, decode_signal
-from stream.dead_letter_log import DeadLetter, Found, Known, read_whole
+from stream.dead_letter_index import DeadLetter, DeadLetterIndex, Filter, Id, Known
+from stream.dead_letter_log import read_whole
 from stream.deadletter import DEADLETTER_TOPIC
 from stream.origin import without_origin
 from stream.records import offset_of
@@ -34,6 +36,8 @@ DANGEROUS: Final = frozenset({DeadLetterReason.CRASHES_PROCESS.value})
 WINDOW: Final = 100
 """Most records in flight."""
 WINDOWS_PER_S: Final = 10
+READ_AT_ONCE: Final = 10_000
+"""Dead letters whose bytes are read in one go, one after the other."""
 DELIVERY_S: Final = 30.0
 """Longest wait for a delivery."""
 
@@ -47,13 +51,11 @@ SENT_BEFORE: Final = "sent again before"
 class Choice:
     """Which dead letters to send: these ids, or else all that the filters let through."""
 
-    ids: Collection[tuple[int, int]] = ()
+    ids: Collection[Id] = ()
     """Partitions and offsets in the dead-letter topic."""
     reasons: Collection[str] = ()
     partitions: Collection[int] = ()
     """Of the input topic."""
-    limit: int | None = None
-    """At most so many, oldest first."""
     again: bool = False
     """Also what was sent again before."""
 
@@ -106,41 +108,30 @@ class NotSendableError(Exception):
     """A dead letter that can't be sent again; the message says why, without a value from the input."""
 
 
-def matches(letter: DeadLetter, reasons: Collection[str], partitions: Collection[int]) -> bool:
-    """Whether the filters let a dead letter through; an empty one lets all through."""
-    return (not reasons or letter.reason in reasons) and (not partitions or letter.source[2] in partitions)
-
-
-def choose(found: Found, choice: Choice, outcome: Outcome) -> list[DeadLetter]:
-    """Return what is to be sent, oldest first within a partition; what is left out goes to the outcome with its why."""
-    send: list[DeadLetter] = []
-    for known in sorted(_chosen(found, choice, outcome), key=lambda one: (one.letter.partition, one.letter.offset)):
+def choose(found: DeadLetterIndex, choice: Choice, outcome: Outcome) -> Iterator[Known]:
+    """Yield what is to be sent, oldest first within a partition; what is left out goes to the outcome with its why."""
+    for known in _chosen(found, choice, outcome):
         letter = known.letter
-        if choice.limit is not None and len(send) >= choice.limit:
-            break
-        outcome.repeats_total += known.repeats
         if known.redriven and not choice.again:
             outcome.skipped.append((letter.id, SENT_BEFORE))
         elif letter.reason in DANGEROUS and not choice.ids and letter.reason not in choice.reasons:
             outcome.skipped.append((letter.id, f"{letter.reason}: only by id, or with --reason {letter.reason}"))
         else:
-            send.append(letter)
-    return send
+            yield known
 
 
-def _chosen(found: Found, choice: Choice, outcome: Outcome) -> list[Known]:
+def _chosen(found: DeadLetterIndex, choice: Choice, outcome: Outcome) -> Iterable[Known]:
     if not choice.ids:
-        return [one for one in found.records.values() if matches(one.letter, choice.reasons, choice.partitions)]
-    by_id = {place: known for known in found.records.values() for place in known.ids}
-    chosen: dict[str, Known] = {}
+        return found.records(Filter(choice.reasons, choice.partitions))
+    # Two ids of one record are one record.
+    chosen: dict[Id, Known] = {}
     for partition, offset in choice.ids:
-        known = by_id.get((partition, offset))
+        known = found.at((partition, offset))
         if known is None:
             outcome.refused.append((f"{partition}:{offset}", GONE))
         else:
-            # Two ids of one record are one record.
-            chosen[known.letter.id] = known
-    return list(chosen.values())
+            chosen[known.letter.partition, known.letter.offset] = known
+    return [chosen[place] for place in sorted(chosen)]
 
 
 class Redrive:
@@ -162,9 +153,18 @@ class Redrive:
         self._counts = partition_counts
         self._mend = mend
 
-    def plan(self, letters: Sequence[DeadLetter], outcome: Outcome) -> None:
-        """Say of each dead letter whether it can be sent; nothing is. Raises BrokerError."""
-        outcome.planned += [prepared.letter for prepared in self._prepared(letters, outcome)]
+    def plan(self, chosen: Iterable[Known], outcome: Outcome, limit: int | None = None) -> None:
+        """Say of each record whether it can be sent; nothing is. Stops at `limit` that can be. Raises BrokerError."""
+        repeats: dict[str, int] = {}
+
+        def letters() -> Iterator[DeadLetter]:
+            for known in chosen:
+                repeats[known.letter.id] = known.repeats
+                yield known.letter
+
+        for prepared in islice(self._prepared(letters(), outcome), limit):
+            outcome.planned.append(prepared.letter)
+            outcome.repeats_total += repeats[prepared.letter.id]
 
     def send(
         self,
@@ -226,16 +226,22 @@ class Redrive:
         headers = [*without_origin(headers_of(record)), *_encoded(said)]
         return Prepared(letter, BY_KEY if by_key else partition, key, value, headers)
 
-    def _prepared(self, letters: Sequence[DeadLetter], outcome: Outcome) -> Iterator[Prepared]:
-        """Yield what can be sent, reading each record's bytes when its turn comes."""
-        waiting = {(letter.partition, letter.offset): letter for letter in letters}
-        for record in read_whole(self._consumer_properties, list(waiting)):
-            letter = waiting.pop((record.partition() or 0, offset_of(record)))
-            try:
-                yield self.prepare(letter, record)
-            except NotSendableError as error:
-                outcome.refused.append((letter.id, str(error)))
-        outcome.refused += [(letter.id, GONE) for letter in waiting.values()]
+    def _prepared(self, letters: Iterable[DeadLetter], outcome: Outcome) -> Iterator[Prepared]:
+        """Yield what can be sent, reading each record's bytes when its turn comes; `letters` are in order."""
+        upcoming = iter(letters)
+        while batch := list(islice(upcoming, READ_AT_ONCE)):
+            waiting = deque(batch)
+            for record in read_whole(self._consumer_properties, [(one.partition, one.offset) for one in batch]):
+                place = (record.partition() or 0, offset_of(record))
+                letter = waiting.popleft()
+                while (letter.partition, letter.offset) != place:
+                    outcome.refused.append((letter.id, GONE))
+                    letter = waiting.popleft()
+                try:
+                    yield self.prepare(letter, record)
+                except NotSendableError as error:
+                    outcome.refused.append((letter.id, str(error)))
+            outcome.refused += [(letter.id, GONE) for letter in waiting]
 
     def _producer(self) -> Producer:
         fixed = {"enable.idempotence": True, "acks": "all", "partitioner": "murmur2_random", "linger.ms": 5}

@@ -45,17 +45,16 @@ def list_dead_letters(
 
     A record counts once, however often it failed. `waiting`: not sent again yet, or failed again since.
     """
-    from stream import dead_letter_log, redrive
+    from stream import dead_letter_log
     from stream.cli import dlq_report
+    from stream.dead_letter_index import Filter
 
-    reasons, since_ms = _reasons(reason), _since_ms(since)
-    found = dead_letter_log.read(_consumer(config), since_ms)
-    chosen = [one for one in found.records.values() if redrive.matches(one.letter, reasons, partition or ())]
-    chosen.sort(key=lambda one: one.letter.time_ms, reverse=True)
-    if as_json:
-        _print_json(dlq_report.listed(found, chosen, limit))
-    else:
-        dlq_report.print_list(found, chosen, limit)
+    chosen, since_ms = Filter(_reasons(reason), partition or ()), _since_ms(since)
+    with dead_letter_log.read(_consumer(config), since_ms) as found:
+        if as_json:
+            _print_json(dlq_report.listed(found, chosen, limit))
+        else:
+            dlq_report.print_list(found, chosen, limit)
 
 
 @app.command("show")
@@ -104,7 +103,7 @@ def redrive(  # noqa: PLR0917 - typer calls it by name
     partition: Partitions = None,
     since: Since = None,
     every: Annotated[bool, typer.Option("--all", help="Every waiting dead letter.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many, oldest first.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Send at most so many, oldest first.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Send without asking.")] = False,
     rate: Annotated[float, typer.Option(min=0.1, max=100_000, help="Records sent a second, at most.")] = 100.0,
@@ -133,7 +132,7 @@ def redrive(  # noqa: PLR0917 - typer calls it by name
 
     ids = list(dict.fromkeys(_place(text) for text in dead_letters or ()))
     _check_choice(ids, filtered=bool(reason or partition or since or every), value_file=value_file)
-    choice = Choice(ids, _reasons(reason), partition or (), limit, again)
+    choice = Choice(ids, _reasons(reason), partition or (), again)
     since_ms = _since_ms(since)
     mend = Mend(_mended(value_file), key_from_value, checked=not unchecked)
     if as_json and not (yes or dry_run):
@@ -141,7 +140,8 @@ def redrive(  # noqa: PLR0917 - typer calls it by name
     properties = _consumer(config)
     run = _redrive(config, properties, mend)
     outcome = Outcome()
-    run.plan(choose(dead_letter_log.read(properties, since_ms), choice, outcome), outcome)
+    with dead_letter_log.read(properties, since_ms, ids) as found:
+        run.plan(choose(found, choice, outcome), outcome, limit)
     if not as_json:
         dlq_report.print_plan(outcome)
     sending, told = bool(outcome.planned) and not dry_run, len(outcome.refused)

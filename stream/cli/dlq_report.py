@@ -12,7 +12,7 @@ from confluent_kafka import Message
 
 from schemas.meanings import REASONS
 from stream.cli.listing import Listing
-from stream.dead_letter_log import DeadLetter, Found, Known
+from stream.dead_letter_index import DeadLetter, DeadLetterIndex, Filter, Group, Known
 from stream.origin import without_origin
 from stream.records import place
 from stream.redrive import Outcome
@@ -43,30 +43,35 @@ def _is_plain(character: str) -> bool:
     return character == " " or unicodedata.category(character)[0] not in "CZ"
 
 
-def listed(found: Found, chosen: Sequence[Known], limit: int) -> Json:
+def listed(found: DeadLetterIndex, chosen: Filter, limit: int) -> Json:
     """Return the counts and the latest dead letters as JSON."""
+    records, waiting = _totals(found, chosen)
+    groups: tuple[Group, ...] = ("reason", "topic", "place")
+    by_reason, by_topic, by_place = ({one.name: one.records for one in found.counts(by, chosen)} for by in groups)
     return {
-        "records": len(chosen),
-        "waiting": sum(not one.redriven for one in chosen),
-        "redriven": sum(one.redriven for one in chosen),
-        "repeats": sum(one.repeats for one in chosen),
+        "records": records,
+        "waiting": waiting,
+        "redriven": records - waiting,
+        "repeats": found.repeats(chosen),
         "unreadable": found.unreadable_total,
-        "by_reason": dict(_counted(one.letter.reason for one in chosen)),
-        "by_topic": dict(_counted(one.letter.source[0] for one in chosen)),
-        "by_partition": dict(_counted(_input(one.letter) for one in chosen)),
-        "latest": [_entry(one.letter) | {"state": _state(one)} for one in chosen[:limit]],
+        "by_reason": by_reason,
+        "by_topic": by_topic,
+        "by_partition": by_place,
+        "latest": [
+            _entry(one.letter) | {"state": _state(one)} for one in found.records(chosen, "latest", limit) if limit
+        ],
     }
 
 
-def print_list(found: Found, chosen: Sequence[Known], limit: int) -> None:
+def print_list(found: DeadLetterIndex, chosen: Filter, limit: int) -> None:
     """Print the counts and the latest dead letters as tables."""
-    waiting = sum(not one.redriven for one in chosen)
-    if chosen:
-        _print_counts(chosen)
-    if chosen and limit:
+    records, waiting = _totals(found, chosen)
+    if records:
+        _print_counts(found, chosen)
+    if records and limit:
         typer.echo()
         table = Listing("id", "offset", "bytes", "tries", "given up", "state", "reason and path")
-        for one in sorted(chosen[:limit], key=lambda one: _input(one.letter)):
+        for one in sorted(found.records(chosen, "latest", limit), key=lambda one: _input(one.letter)):
             letter = one.letter
             table.add(
                 _short(_input(letter)),
@@ -80,26 +85,27 @@ def print_list(found: Found, chosen: Sequence[Known], limit: int) -> None:
             )
         table.print()
         typer.echo()
-    named = f"; the latest {limit} are named" if len(chosen) > limit > 0 else ""
-    typer.echo(f"{_records(len(chosen))} in the dead letters, {waiting} waiting{named}.")
+    named = f"; the latest {limit} are named" if records > limit > 0 else ""
+    typer.echo(f"{_records(records)} in the dead letters, {waiting} waiting{named}.")
     if found.unreadable_total:
         count = found.unreadable_total
         which = "record there is" if count == 1 else "records there are"
         typer.echo(f"{count} more {which} not from a worker, and not counted.", err=True)
 
 
-def _print_counts(chosen: Sequence[Known]) -> None:
+def _totals(found: DeadLetterIndex, chosen: Filter) -> tuple[int, int]:
+    """Return how many records are meant, and how many of them wait."""
+    counts = found.counts("topic", chosen)
+    return sum(one.records for one in counts), sum(one.waiting for one in counts)
+
+
+def _print_counts(found: DeadLetterIndex, chosen: Filter) -> None:
     counts = Listing("what", "records", "waiting", "meaning")
-    groups = (
-        ("by reason", lambda one: one.letter.reason),
-        ("by topic", lambda one: one.letter.source[0]),
-        ("by partition", lambda one: _input(one.letter)),
-    )
-    for heading, name_of in groups:
-        waiting = Counter(name_of(one) for one in chosen if not one.redriven)
-        for name, count in _counted(name_of(one) for one in chosen):
-            meaning = REASONS.get(name, "") if heading == "by reason" else ""  # type: ignore[call-overload]
-            counts.add(f"[{heading}]", _short(name), str(count), str(waiting[name]), meaning.replace("`", ""))
+    groups: tuple[tuple[str, Group], ...] = (("by reason", "reason"), ("by topic", "topic"), ("by partition", "place"))
+    for heading, by in groups:
+        for name, records, waiting in found.counts(by, chosen):
+            meaning = REASONS.get(name, "") if by == "reason" else ""  # type: ignore[call-overload]
+            counts.add(f"[{heading}]", _short(name), str(records), str(waiting), meaning.replace("`", ""))
     counts.print()
 
 
@@ -182,7 +188,8 @@ def print_sent(outcome: Outcome, told: int) -> None:
     _print_whys("not sent", refused)
     left = len(outcome.planned) - len(outcome.sent) - len(outcome.failed) - len(refused)
     if left > 0:
-        why = "behind these were not tried: mend the cause and" if outcome.failed else "more were not tried:"
+        verb = "was" if left == 1 else "were"
+        why = f"behind these {verb} not tried: mend the cause and" if outcome.failed else f"more {verb} not tried:"
         typer.echo(f"{left} {why} run it again")
     _print_whys("without a note", [(each, "a later run would send it again") for each in outcome.unnoted])
 
