@@ -13,8 +13,9 @@ ARGS ?=
 # How long `make fuzz` goes on.
 fuzz: SECONDS ?= 600
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -q
-LOCK := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	--no-annotate --extra embedded --extra train --group build
+LOCK_ALONE := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	--no-annotate
+LOCK := $(LOCK_ALONE) --extra embedded --extra train --group build
 
 .PHONY: help setup setup-dev demo test faults fuzz lint format contracts bench lock kafka wheel clean
 
@@ -52,8 +53,8 @@ contracts: $(VENV)/.dev ## Write AsyncAPI, JSON Schemas and reference pages anew
 	@$(BIN)/python -m schemas.contracts_cli render
 	@$(BIN)/python -m stream.reference_pages render
 
-bench: $(VENV)/.dev ## Measure throughput and latency beside naive Faust and the limits (needs Java 17 and Maven)
-	@$(BIN)/python -m bench.run $(ARGS)
+bench: $(VENV)/.dev ## Measure all that bench/REPORT.md tells, beside Faust, Quix, Bytewax and the limits (ARGS=--help; needs Java 17, Maven)
+	@$(BIN)/python -m bench $(ARGS)
 
 kafka: $(VENV)/.dev ## Run a real Apache Kafka on a localhost port until Ctrl-C (needs Java 17 and Maven)
 	@$(BIN)/python -m tests.support.kafka $(ARGS)
@@ -64,6 +65,9 @@ wheel: $(VENV)/.tellwire ## Build the wheel into dist/
 lock: ## Resolve the dependencies of pyproject.toml anew (needs uv)
 	@$(LOCK) pyproject.toml -o requirements/run.txt
 	@$(LOCK) --group dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
+	@for name in bench-bytewax bench-faust bench-profiler bench-quix; do \
+	  $(LOCK_ALONE) --group $$name -o requirements/$$name.txt; \
+	done
 
 clean: ## Remove caches and build results; .venv and fetched Kafka jars stay
 	@rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,38 +1,52 @@
-"""Reads risk events (or echoes) from the end of the topic on and notes when each came."""
+"""The verifier's process in an open loop: reads what comes out, and notes when each event's answer came.
 
-import json
+`python -m bench.reader SERVERS PARTITIONS FIRST EVENTS FILE`: says `ready`, reads risk events (or echoes) of events
+FIRST and on until it has all of them or nothing has come for 30 s; `FILE` gets the arrival of each, monotonic s, 0 for
+none.
+"""
+
 import re
 import sys
 import time
 
-from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+import numpy as np
+from confluent_kafka import Consumer, TopicPartition
 
+from bench.workload import event_number
+
+TOPIC = "risk.events"
 _EVENT_ID = re.compile(rb'"event_id":"([^"]+)"')
+_PATIENCE_S = 30.0
 
 
-def main() -> None:
-    """Arguments: bootstrap servers, how many to wait for. Prints `ready`, then {event id: monotonic s of arrival}."""
-    bootstrap, wanted = sys.argv[1], int(sys.argv[2])
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench-reader", "fetch.wait.max.ms": 500})
-    tops = [TopicPartition("risk.events", p, OFFSET_END) for p in range(4)]
-    consumer.assign(
-        [TopicPartition(t.topic, t.partition, consumer.get_watermark_offsets(t, timeout=10)[1]) for t in tops]
-    )
+def read(servers: str, partitions: int, first: int, events: int) -> np.ndarray:
+    """Return the arrival of each event's answer."""
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": "bench-reader", "enable.auto.commit": False})
+    ends = [
+        TopicPartition(TOPIC, p, consumer.get_watermark_offsets(TopicPartition(TOPIC, p), timeout=10)[1])
+        for p in range(partitions)
+    ]
+    consumer.assign(ends)
     consumer.poll(0.5)
     print("ready", flush=True)
-    came: dict[str, float] = {}
-    deadline = time.monotonic() + 120
-    while len(came) < wanted and time.monotonic() < deadline:
-        message = consumer.poll(0.1)
-        now = time.monotonic()
-        if message is None or message.error():
+    came = np.zeros(events)
+    left, last = events, time.monotonic()
+    while left and time.monotonic() - last < _PATIENCE_S:
+        message = consumer.poll(0.5)
+        if message is None:
             continue
-        found = _EVENT_ID.search(message.value() or b"")
-        if found:
-            came[found[1].decode()] = now
+        last = time.monotonic()
+        for record in [message, *consumer.consume(1_000, 0)]:
+            found = _EVENT_ID.search(record.value() or b"")
+            if record.error() or found is None:
+                continue
+            number = event_number(found[1]) - first
+            if 0 <= number < events and not came[number]:
+                came[number] = last
+                left -= 1
     consumer.close()
-    print(json.dumps(came))
+    return came
 
 
 if __name__ == "__main__":
-    main()
+    np.save(sys.argv[5], read(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))

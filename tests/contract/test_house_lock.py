@@ -16,6 +16,7 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[2]
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>\S+)(?: ; (?P<marker>[^\\]+?))? \\$")
 
+BENCH = ("bench-bytewax", "bench-faust", "bench-profiler", "bench-quix")
 Lock = dict[str, list[tuple[Version, Marker | None, int]]]
 """By canonical name: version, marker and number of hashes of each pin."""
 
@@ -36,8 +37,16 @@ def declared(*groups: str) -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     lines = [*project["project"]["dependencies"]]
     lines += [line for extra in project["project"]["optional-dependencies"].values() for line in extra]
-    lines += [line for group in groups for line in project["dependency-groups"][group]]
-    return [Requirement(line) for line in lines]
+    return [Requirement(line) for line in [*lines, *(line for group in groups for line in grouped(group))]]
+
+
+def grouped(group: str) -> list[str]:
+    """Requirements of one dependency group, and of those that it includes."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    found: list[str] = []
+    for line in groups[group]:
+        found += grouped(line["include-group"]) if isinstance(line, dict) else [line]
+    return found
 
 
 def unmet(requirements: list[Requirement], lock: Lock) -> list[str]:
@@ -55,7 +64,19 @@ def test_every_declared_dependency_is_locked_within_its_range(name: str, groups:
     assert unmet(declared(*groups), read_lock(name)) == [], "run `make lock`"
 
 
-@pytest.mark.parametrize("name", ["run", "dev"])
+@pytest.mark.parametrize("name", BENCH)
+def test_what_the_benchmark_compares_with_is_locked_within_its_range(name: str) -> None:
+    assert unmet([Requirement(line) for line in grouped(name)], read_lock(name)) == [], "run `make lock`"
+
+
+@pytest.mark.parametrize("name", [name for name in BENCH if name != "bench-profiler"])
+def test_contestants_compute_with_the_same_versions(name: str) -> None:
+    ours, theirs = read_lock("run"), read_lock(name)
+    for package in ("lightgbm", "llvmlite", "msgspec", "numba", "numpy", "orjson", "redis", "uvloop"):
+        assert [version for version, *_ in theirs[package]] == [version for version, *_ in ours[package]], package
+
+
+@pytest.mark.parametrize("name", ["run", "dev", *BENCH])
 def test_every_pin_has_hashes_and_no_line_names_a_host_or_a_path(name: str) -> None:
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     assert min(hashes for pins in read_lock(name).values() for *_, hashes in pins) >= 1

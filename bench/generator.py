@@ -1,0 +1,76 @@
+"""The generator's process: the workload as a backlog, or in an open loop, each event at its due time.
+
+`python -m bench.generator SERVERS backlog EVENTS SESSIONS`
+`python -m bench.generator SERVERS open FIRST EVENTS SESSIONS PER_S FILE`
+
+An open loop prepares its events, says `ready`, and begins at a line on standard input. An event that is late is sent at
+once and keeps its due time, from which its latency counts. `FILE` gets two rows: due and sent, monotonic s.
+"""
+
+import itertools
+import sys
+import time
+
+import numpy as np
+from confluent_kafka import Producer
+
+from bench.workload import workload
+
+TOPIC = "capture.telemetry"
+_PROPERTIES = {"acks": "all", "partitioner": "murmur2_random", "enable.idempotence": True}
+
+
+def backlog(servers: str, events: int, sessions: int) -> None:
+    """Produce as fast as it goes."""
+    producer = Producer(
+        {
+            **_PROPERTIES,
+            "bootstrap.servers": servers,
+            "linger.ms": 20,
+            "batch.num.messages": 2_000,
+            "queue.buffering.max.messages": 200_000,
+        }
+    )
+    for key, value in workload(events, sessions=sessions, in_turn=True):
+        while True:
+            try:
+                producer.produce(TOPIC, key=key, value=value)
+                break
+            except BufferError:
+                producer.poll(0.05)
+    if producer.flush(120):
+        raise SystemExit("not all events were delivered")
+
+
+def open_loop(servers: str, first: int, events: int, sessions: int, per_s: float) -> np.ndarray:
+    """Send events number `first` and on; return when each was due and when it was sent."""
+    producer = Producer({**_PROPERTIES, "bootstrap.servers": servers, "linger.ms": 0})
+    found = itertools.islice(workload(first + events, sessions=sessions, in_turn=True), first, None)
+    prepared = list(found)
+    producer.list_topics(timeout=10)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    times = np.zeros((2, events))
+    begin = time.monotonic() + 0.1
+    for number, (key, value) in enumerate(prepared):
+        due = begin + number / per_s
+        while (left := due - time.monotonic()) > 0:
+            producer.poll(min(left, 0.001))
+        times[0, number], times[1, number] = due, time.monotonic()
+        producer.produce(TOPIC, key=key, value=value)
+    if producer.flush(60):
+        raise SystemExit("not all events were delivered")
+    return times
+
+
+def main(servers: str, mode: str, *rest: str) -> None:
+    """Do what the arguments say."""
+    if mode == "backlog":
+        backlog(servers, int(rest[0]), int(rest[1]))
+    else:
+        first, events, sessions, per_s, file = rest
+        np.save(file, open_loop(servers, int(first), int(events), int(sessions), float(per_s)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,91 @@
+"""From when an event was due to when its answer was read, in an open loop: nothing waits for a slow contestant."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.environments import ECHO, TELLWIRE, Contestant
+from bench.figures import percentile
+from bench.world import Failed, World
+
+SESSIONS = 10_000
+WARM_S = 1.0
+"""Of each loop: left out."""
+
+
+def wait_done(world: World, events: int, check: Any, limit_s: float = 600.0) -> None:
+    """Wait until so many events are done. Raises `Failed`."""
+    deadline = time.monotonic() + limit_s
+    while world.done() < events:
+        check()
+        if time.monotonic() > deadline:
+            raise Failed("its backlog was not drained in time")
+        time.sleep(0.1)
+
+
+def loop(world: World, first: int, per_s: float, seconds: float) -> dict[str, float]:
+    """Send events number `first` and on in an open loop; return percentiles of the latency, ms.
+
+    Raises `Failed` where an answer is missing, and where the generator itself could not keep the pace.
+    """
+    events = int(per_s * seconds)
+    sent_file, came_file = Path(world.folder, "sent.npy"), Path(world.folder, "came.npy")
+    reader = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "bench.reader", world.broker.bootstrap),
+            *(str(world.partitions), str(first), str(events), str(came_file)),
+        ],
+        stdout=subprocess.PIPE,
+    )
+    generator = world.start_generator("open", str(first), str(events), str(SESSIONS), str(per_s), str(sent_file))
+    with reader, generator:
+        for process in (reader, generator):
+            assert process.stdout is not None
+            process.stdout.readline()
+        generator.communicate(b"go\n", timeout=seconds + 120)
+        reader.communicate(timeout=120)
+    if generator.returncode or reader.returncode:
+        raise Failed("generator or verifier ended")
+    due, sent = np.load(sent_file)
+    came = np.load(came_file)
+    if not came.all():
+        raise Failed(f"{int((came == 0).sum())} of {events} events were never answered")
+    counted = slice(int(WARM_S * per_s), None)
+    waited = np.sort((came - due)[counted] * 1000.0).tolist()
+    late = np.sort((sent - due)[counted] * 1000.0).tolist()
+    return {
+        "per_s": per_s,
+        "p50_ms": percentile(waited, 0.5),
+        "p99_ms": percentile(waited, 0.99),
+        "p999_ms": percentile(waited, 0.999),
+        "max_ms": waited[-1],
+        "sent_late_p99_ms": percentile(late, 0.99),
+    }
+
+
+def at_rates(world: World, contestant: Contestant, rates: list[float], seconds: float) -> list[dict[str, float]]:
+    """Measure one contestant at all rates, after every session has had an event; audit the outcome."""
+    world.fresh()
+    world.backlog(SESSIONS, SESSIONS)
+    first, found = SESSIONS, []
+    with world.running(contestant) as members:
+        wait_done(world, first, members[0].check)
+        time.sleep(1.0)
+        for per_s in rates:
+            found.append(loop(world, first, per_s, seconds))
+            first += int(per_s * seconds)
+    world.check_outcome(contestant, first)
+    return found
+
+
+def beside_the_echo(world: World, rates: list[float], seconds: float, rounds: int) -> dict[str, Any]:
+    """Measure tellwire and the echo at all rates, in turn, `rounds` times."""
+    runs: dict[str, list[list[dict[str, float]]]] = {}
+    for _ in range(rounds):
+        for contestant in (TELLWIRE, ECHO):
+            runs.setdefault(contestant.name, []).append(at_rates(world, contestant, rates, seconds))
+    return {"rates": rates, "seconds": seconds, "runs": runs}

@@ -1,0 +1,170 @@
+"""What surrounds a contestant: broker, store, topics, the backlog, its processes, and the audit of what it did."""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
+
+from bench.environments import Contestant
+from bench.machine import Cores, cpu_s, memory_mb, pin, two_cores
+from stream import topics
+from tests.support.kafka import KafkaBroker
+from tests.support.ledger import audit
+from tests.support.log_reader import read_topic
+from tests.support.process import end, free_ports, spawn, tail
+from tests.support.redis import RedisServer
+
+INPUT, OUTPUT = "capture.telemetry", "risk.events"
+START_S = 120.0
+
+
+class Failed(Exception):  # noqa: N818 - a contestant's, told with its log
+    """A run can't be counted: a contestant ended, stood still, or did its job wrong."""
+
+
+@dataclass(slots=True)
+class Member:
+    """One process of a contestant."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    port: int
+
+    def check(self) -> None:
+        """Raise `Failed` when it has ended."""
+        if self.process.poll() is not None:
+            raise Failed(f"it ended:\n{tail(self.log, 30)}")
+
+    def is_ready(self) -> bool:
+        """Whether tellwire's own probe says so."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+class World:
+    """Broker and store on one core, contestants on another one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cores: Cores = two_cores()
+        self.redis = RedisServer()
+        self.broker = KafkaBroker(quick_start=False, heap_mb=1024)
+        self.partitions = 4
+
+    def __enter__(self) -> Self:
+        pin(0, self.cores.rest)  # what is started from here on inherits it
+        self.broker.start()
+        self.redis.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.redis.stop()
+        self.broker.stop()
+
+    def fresh(self, partitions: int = 4) -> None:
+        """Empty the store and make all topics anew."""
+        self.partitions = partitions
+        with self.redis.client(30.0) as client:
+            client.flushall()
+        for name in self.broker.admin.list_topics(timeout=10).topics:
+            if not name.startswith("__"):
+                self.broker.delete_topic(name)
+        topics.apply({"bootstrap.servers": self.broker.bootstrap}, partitions=partitions, replication_factor=1)
+
+    def start_generator(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start the generator, see `bench.generator`."""
+        command = [sys.executable, "-m", "bench.generator", self.broker.bootstrap, *arguments]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def backlog(self, events: int, sessions: int) -> None:
+        """Produce the workload as fast as it goes, the first event of every session first; wait until it is there."""
+        with self.start_generator("backlog", str(events), str(sessions)) as generator:
+            generator.communicate()
+        if generator.returncode:
+            raise Failed("the backlog could not be produced")
+
+    def done(self) -> int:
+        """Return how many records the output topic has."""
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        asked = {TopicPartition(OUTPUT, number): latest for number in range(self.partitions)}
+        found = self.broker.admin.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED)
+        return sum(one.result().offset for one in found.values())
+
+    @contextmanager
+    def running(self, contestant: Contestant, count: int = 1) -> Iterator[list[Member]]:
+        """Run a contestant's processes on the worker's core; `Failed` tells their log."""
+        members = [self._start(contestant, number) for number in range(count)]
+        try:
+            yield members
+        except Failed as error:
+            raise Failed(f"{contestant.name}: {error}") from None
+        finally:
+            for member in members:
+                end(member.process, wait_s=30)
+
+    def _start(self, contestant: Contestant, number: int) -> Member:
+        port = free_ports(1)[0]
+        log = self.folder / f"{contestant.name.replace(' ', '-')}-{number}-{time.monotonic_ns()}.log"
+        env = {
+            "TELLWIRE_KAFKA__BOOTSTRAP_SERVERS": self.broker.bootstrap,
+            "TELLWIRE_REDIS__URL": self.redis.url,
+            "TELLWIRE_KEYS__REF_KEY": "benchmark-0123456789",
+            "TELLWIRE_METRICS__PORT": str(port),
+            "TELLWIRE_LOG__FORMAT": "text",
+            "BENCH_PARTITIONS": str(self.partitions),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")])),
+        }
+        process = spawn(contestant.command, log, env)
+        pin(process.pid, self.cores.worker)
+        return Member(process, log, port)
+
+    def wait_ready(self, members: list[Member]) -> None:
+        """Wait until all workers are ready. Raises `Failed`."""
+        deadline = time.monotonic() + START_S
+        while not all(member.is_ready() for member in members):
+            for member in members:
+                member.check()
+            if time.monotonic() > deadline:
+                raise Failed("it was not ready in time")
+            time.sleep(0.05)
+
+    def cpu_s(self, members: list[Member]) -> dict[str, float]:
+        """Return the CPU time used so far: of the workers together, of the broker, of the store, s."""
+        return {
+            "worker": sum(cpu_s(member.process.pid) for member in members),
+            "broker": cpu_s(self.broker.process().pid),
+            "store": cpu_s(self.redis.process.pid),
+        }
+
+    @staticmethod
+    def peak_mb(members: list[Member]) -> float:
+        """Return the most memory that a worker had so far, MB."""
+        return max(memory_mb(member.process.pid, "VmHWM") for member in members)
+
+    def check_outcome(self, contestant: Contestant, events: int) -> None:
+        """Read both topics; raise `Failed` for a missing, doubled or differing event."""
+        if contestant.does_the_job:
+            report = audit(self.broker.bootstrap)
+            if not report.ok or report.scored != events or report.replayed_repeats:
+                raise Failed(f"{contestant.name} did its job wrong: {report}")
+            return
+        sent, came = (
+            [(record.partition, record.offset, record.key, record.value) for record in found]
+            for found in (read_topic(self.broker.bootstrap, name) for name in (INPUT, OUTPUT))
+        )
+        if sent != came or len(came) != events:
+            raise Failed(f"{contestant.name} published {len(came)} of {events} events, or others")
