@@ -12,8 +12,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from models import walk
 from models.flat import FlatModel
 from models.scorer import Contribution, FloatArray, IntArray
+from models.walk import Trees, unit
 
 NEUTRAL: Final = 0.5
 """What a missing value is mapped to."""
@@ -36,14 +38,6 @@ class TreeArrays(NamedTuple):
     latest: NDArray[np.int32]
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def unit(value, low, high):  # type: ignore[no-untyped-def]
-    """`value` mapped to 0..1 between its limits, clipped; NaN becomes NEUTRAL."""
-    if np.isnan(value):
-        return 0.5
-    return min(1.0, max(0.0, (value - low) / (high - low)))
-
-
 @numba.njit(cache=True, nogil=True)
 def to_unit(rows: FloatArray, columns: IntArray, low: FloatArray, high: FloatArray) -> FloatArray:
     """Rows (n, N_FEATURES) mapped to 0..1 on `columns`; missing values become NEUTRAL."""
@@ -52,65 +46,6 @@ def to_unit(rows: FloatArray, columns: IntArray, low: FloatArray, high: FloatArr
         for k in range(len(columns)):
             out[i, k] = unit(rows[i, columns[k]], low[k], high[k])
     return out
-
-
-@numba.njit(cache=True, nogil=True)
-def _score(rows, columns, low, high, feature, threshold, mass, height, size_limit, max_score, out):  # type: ignore[no-untyped-def]
-    """River's score of each row of `rows` (n, N_FEATURES) into `out` (n,); NaN where all columns are NaN."""
-    for i in range(rows.shape[0]):
-        out[i] = np.nan
-        for k in range(len(columns)):
-            if not np.isnan(rows[i, columns[k]]):
-                out[i] = 0.0
-                break
-        if np.isnan(out[i]):
-            continue
-        score = 0.0
-        for tree in range(feature.shape[0]):
-            node, power = 0, 1.0
-            for _ in range(height):
-                r = mass[tree, node]
-                score += r * power
-                if r < size_limit:
-                    break
-                k = feature[tree, node]
-                value = unit(rows[i, columns[k]], low[k], high[k])
-                node = 2 * node + (1 if value < threshold[tree, node] else 2)
-                power *= 2.0
-            else:
-                score += mass[tree, node] * power
-        # Masses and powers of two are whole numbers: the sum is exact, whatever its order.
-        out[i] = 1.0 - score / max_score
-
-
-@numba.njit(cache=True, nogil=True)
-def _attribute(u, feature, threshold, mass, height, size_limit, max_score, out):  # type: ignore[no-untyped-def]
-    """Write each feature's share of (score - bias) into `out`; return the bias.
-
-    The score of a tree is 1 minus the sum over levels of mass x 2^level. A split changes that term for its own
-    child and all levels below, so it is charged with the change times the levels left; levels never reached count as
-    mass 0.
-    """
-    out[:] = 0.0
-    bias = 1.0
-    for tree in range(feature.shape[0]):
-        node, power = 0, 1.0
-        root = mass[tree, 0] * 1.0
-        bias -= root * (height + 1) / max_score
-        for level in range(height):
-            r = mass[tree, node]
-            if r < size_limit:
-                break
-            split = feature[tree, node]
-            node = 2 * node + (1 if u[split] < threshold[tree, node] else 2)
-            power *= 2.0
-            before, after = r * power * 0.5, mass[tree, node] * power
-            out[split] -= (after - before) * (height - level) / max_score
-            if level + 1 < height and mass[tree, node] < size_limit:
-                # The walk ends here: the levels below contribute nothing.
-                out[split] += after * (height - level - 1) / max_score
-                break
-    return bias
 
 
 class FlatHST:
@@ -159,8 +94,9 @@ class FlatHST:
         self._check()
         n_trees = arrays.feature.shape[0]
         # River: size_limit and _max_score, in the same arithmetic.
-        self._size_limit = 0.1 * window_size
-        self._max_score = float(n_trees * window_size * (2 ** (self.height + 1) - 1))
+        size_limit = 0.1 * window_size
+        max_score = float(n_trees * window_size * (2 ** (self.height + 1) - 1))
+        self._trees = self._flat_trees(size_limit, max_score)
         self.hash = self.to_flat().hash
 
     def _check(self) -> None:
@@ -185,32 +121,82 @@ class FlatHST:
             children = mass[:, 1::2].astype(np.int64) + mass[:, 2::2]
             _need(bool(np.all(children == mass[:, :inner])), "masses of children don't add up to their parent's")
 
+    def _flat_trees(self, size_limit: float, max_score: float) -> Trees:
+        """The trees as the flat table of `models.walk`, in heap order: children lie side by side there too.
+
+        The score of a tree is 1 minus the sum over levels of mass x 2^level, so a node's value is that sum down to it.
+        A split changes that term for its own child and all levels below, so its input is charged with the change times
+        the levels left; levels never reached count as mass 0.
+        """
+        a, height = self.arrays, self.height
+        n_trees, n_nodes = a.mass.shape
+        n_inputs, n_inner = len(self.inputs), a.feature.shape[1]
+        level = np.repeat(np.arange(height + 1), 2 ** np.arange(height + 1))
+        term = a.mass * 2.0**level
+        few = a.mass < size_limit
+        value = term.copy()
+        change = np.zeros((n_trees, n_nodes, 2))
+        for depth in range(1, height + 1):
+            own = np.flatnonzero(level == depth)
+            above = (own - 1) // 2
+            value[:, own] += value[:, above]
+            change[:, own, 0] = (term[:, own] - term[:, above]) * (height - depth + 1) / max_score
+            if depth < height:
+                # The walk ends here: the levels below contribute nothing.
+                rest = term[:, own] * (height - depth) / max_score
+                change[:, own, 1] = np.where(few[:, own], rest, 0.0)
+        ends = few.copy()
+        ends[:, n_inner:] = True
+        delta = np.arange(n_nodes) + 1
+        split = np.full((n_trees, n_nodes), n_inputs, dtype=np.int64)
+        split[:, :n_inner] = a.feature
+        threshold = np.full((n_trees, n_nodes), np.inf)
+        # River goes left below a threshold, the walk up to it.
+        threshold[:, :n_inner] = np.nextafter(a.threshold, -np.inf)
+        word = np.where(ends, n_inputs << 16, split << 16 | delta)
+        columns = np.full((n_inputs + 1, 3), walk.UNIT, dtype=np.int64)
+        columns[:, 0], columns[:, 2] = [*self.inputs, 0], np.arange(n_inputs + 1)
+        columns[n_inputs, 1] = walk.NOTHING
+        return Trees(
+            inputs=self.inputs,
+            evidence=np.empty((0, 2), dtype=np.float64),
+            columns=columns,
+            limits=np.column_stack([[*self.low, 0.0], [*self.high, 1.0]]),
+            trees=np.column_stack([np.arange(n_trees) * n_nodes, np.full(n_trees, height)]).astype(np.int64),
+            word=word.astype(np.uint32).ravel(),
+            threshold=np.where(ends, np.inf, threshold).ravel(),
+            value=value.ravel(),
+            change=change.reshape(-1, 2),
+            finish=walk.REST,
+            scale=max_score,
+        )
+
     def raw(self, rows: FloatArray) -> FloatArray:
         """River's score of each row (n, N_FEATURES); NaN without any of its features, or before it is ready."""
-        out = np.full(len(rows), np.nan)
-        if self.ready:
-            a = self.arrays
-            _score(
-                rows, self.inputs, self.low, self.high, a.feature, a.threshold, a.mass,
-                self.height, self._size_limit, self._max_score, out,
-            )  # fmt: skip
-        return out
+        return walk.score(self._trees, rows) if self.ready else np.full(len(rows), np.nan)
 
     def explain(self, x: FloatArray) -> list[Contribution]:
         """Share of each feature in the score above its value for evenly spread masses, largest first."""
-        if not self.ready or bool(np.isnan(x[self.inputs]).all()):
+        score, (shares,) = self.shares(x.reshape(1, -1), np.zeros(1, dtype=np.int64))
+        if np.isnan(score[0]):
             return []
-        shares = self.shares(x)[1]
         order = np.argsort(-np.abs(shares), kind="stable")
         return [Contribution(int(self.inputs[k]), float(shares[k])) for k in order if shares[k] != 0.0]
 
-    def shares(self, x: FloatArray) -> tuple[float, FloatArray]:
-        """Bias and share of each input (in the order of `names`): bias + sum of shares is the score."""
-        out = np.empty(len(self.inputs), dtype=np.float64)
-        unit = to_unit(x.reshape(1, -1), self.inputs, self.low, self.high)[0]
-        a = self.arrays
-        bias = _attribute(unit, a.feature, a.threshold, a.mass, self.height, self._size_limit, self._max_score, out)
-        return float(bias), out
+    def shares(self, rows: FloatArray, at: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Score (len(at),) of the rows `at`, NaN where there is none, and share (len(at), n_inputs) of each input.
+
+        `bias` and the shares of a row add up to its score.
+        """
+        if not self.ready:
+            return np.full(len(at), np.nan), np.zeros((len(at), len(self.inputs)))
+        return walk.share(self._trees, rows, at)
+
+    @property
+    def bias(self) -> float:
+        """What the score would be if the roots' masses were spread evenly."""
+        roots = self.arrays.mass[:, 0].sum(dtype=np.float64)
+        return float(1.0 - roots * (self.height + 1) / self._trees.scale)
 
     def to_flat(self) -> FlatModel:
         """Definition and arrays: all that worker and learner need to go on from here."""

@@ -1,16 +1,16 @@
 """The pointer model: LightGBM's bot-against-human probability from movement features, with path attribution."""
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from models import walk
 from models.errors import ArtifactError
 from models.forest import parse_forest
 from models.lightgbm_native import open_booster
 from models.scorer import Contribution, FloatArray, IntArray
-from models.treewalk import attribute, gather, margins
+from models.treewalk import flat_trees
 
 
 class PointerModel:
@@ -42,67 +42,51 @@ class PointerModel:
                 f"({_first_difference(forest.feature_names, feature_names)}), not the manifest's in their order"
             )
         self._forest = forest
-        self._booster = open_booster(forest)
         self._inputs = np.ascontiguousarray(columns, dtype=np.int64)
-        self._evidence = tuple(sorted(evidence.items()))
-        self._values = np.zeros(len(self._inputs), dtype=np.float64)
-        self._shares = np.zeros(len(self._inputs), dtype=np.float64)
+        self._trees = flat_trees(forest, self._inputs, evidence)
         self.columns: IntArray = np.unique(np.array([*self._inputs, *evidence], dtype=np.int64))
         digest = hashlib.sha256(text)
-        digest.update(repr((list(feature_names), self._inputs.tolist(), self._evidence)).encode())
+        digest.update(repr((list(feature_names), self._inputs.tolist(), tuple(sorted(evidence.items())))).encode())
         self.hash = digest.hexdigest()
 
     def raw(self, rows: FloatArray) -> FloatArray:
         """Probability of a bot for each row (n, N_FEATURES); NaN without enough pointer evidence."""
-        if len(rows) == 1:
-            return np.array([self._one(rows[0])])
-        inputs = rows.take(self._inputs, axis=1)
-        out = self._booster.predict(inputs)
-        enough = ~np.isnan(inputs).all(axis=1)
-        for index, least in self._evidence:
-            enough &= rows[:, index] >= least
-        out[~enough] = np.nan
-        return out
-
-    def _one(self, x: FloatArray) -> float:
-        if not self._has_evidence(x) or not gather(x, self._inputs, self._booster.row):
-            return math.nan
-        return self._booster.predict_row()
-
-    def _has_evidence(self, x: FloatArray) -> bool:
-        return all(x[index] >= least for index, least in self._evidence)
+        return walk.score(self._trees, rows)
 
     @property
     def inputs(self) -> IntArray:
         """Indexes of the model's own inputs, in its order (`columns` has the evidence features too)."""
         return self._inputs
 
-    def shares(self, x: FloatArray) -> tuple[float, FloatArray] | None:
-        """Probability, and log-odds of each of `inputs` along the decision paths; None without evidence.
+    def shares(self, rows: FloatArray, at: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Probability (len(at),) of the rows `at`, and log-odds (len(at), n_inputs) of each input along their paths.
 
-        The array is reused by the next call.
+        Without evidence the probability is NaN and the shares mean nothing.
         """
-        if not self._has_evidence(x) or not gather(x, self._inputs, self._values):
-            return None
-        margin = attribute(self._forest, self._values, self._shares)
-        return 1.0 / (1.0 + math.exp(-self._forest.sigmoid * margin)), self._shares
+        return walk.share(self._trees, rows, at)
 
     def explain(self, x: FloatArray) -> list[Contribution]:
         """Log-odds by feature for one vector of shape (N_FEATURES,), largest first, zeros left out."""
-        found = self.shares(x)
-        if found is None:
+        probability, (shares,) = self.shares(x.reshape(1, -1), np.zeros(1, dtype=np.int64))
+        if np.isnan(probability[0]):
             return []
-        inputs, shares = self._inputs, found[1]
         order = np.argsort(-np.abs(shares), kind="stable")
-        return [Contribution(int(inputs[k]), float(shares[k])) for k in order if shares[k] != 0.0]
+        return [Contribution(int(self._inputs[k]), float(shares[k])) for k in order if shares[k] != 0.0]
 
     def check(self, rows: FloatArray) -> None:
-        """Raise ArtifactError unless our own tree walk gives LightGBM's margins on `rows`, bit for bit."""
-        inputs = rows.take(self._inputs, axis=1)
-        ours, theirs = margins(self._forest, inputs), self._booster.predict(inputs, raw_score=True)
-        if not np.array_equal(ours, theirs):
-            worst = float(np.max(np.abs(ours - theirs)))
-            raise ArtifactError(f"the model's reasons don't fit its scores: margins differ by up to {worst:g}")
+        """Raise ArtifactError unless our own walk gives LightGBM's margins on `rows` (n, N_FEATURES), bit for bit.
+
+        Where LightGBM's library can't be loaded there is nothing to compare with: that is logged, and the walk serves.
+        """
+        booster = open_booster(self._forest)
+        if booster is None:
+            return
+        theirs = booster.predict(rows.take(self._inputs, axis=1), raw_score=True)
+        ours = walk.score(self._trees._replace(evidence=np.empty((0, 2))), rows, as_sum=True)
+        known = ~np.isnan(ours)  # LightGBM has a margin also for a row of which nothing is known
+        if not np.array_equal(ours[known], theirs[known]):
+            worst = float(np.max(np.abs(ours - theirs)[known]))
+            raise ArtifactError(f"the model does not score as in LightGBM: margins differ by up to {worst:g}")
 
 
 def _first_difference(found: Sequence[str], wanted: Sequence[str]) -> str:

@@ -58,19 +58,23 @@ class CalibratedScore(NamedTuple):
 class CellScorer:
     """Ranks raw scores in one resolved cell. Results are kept by rank: a cell has no more of them than values."""
 
-    __slots__ = ("_known", "_resolved", "_values")
+    __slots__ = ("_declared", "_known", "_resolved", "_values")
 
     def __init__(self, resolved: Resolved) -> None:
         self._resolved = resolved
         single = resolved.parts[0] if len(resolved.parts) == 1 else None
         self._values = single.values if isinstance(single, Ranks) else None
+        self._declared = single if isinstance(single, Declared) else None
         self._known: dict[int, CalibratedScore] = {}
 
     def score(self, raw: float) -> CalibratedScore:
         """Calibrate one raw score (finite). Without any people or declared prior it is 0, with a bound of 1."""
-        if self._values is None:
+        if self._values is not None:
+            at = bisect_left(self._values, raw)
+        elif self._declared is not None and raw <= 0.0:
+            at = 0  # of what people mostly have, a stated prior says the same each time
+        else:
             return self._compute(raw)
-        at = bisect_left(self._values, raw)
         found = self._known.get(at)
         if found is None:
             found = self._known[at] = self._compute(raw)
@@ -100,6 +104,7 @@ class Calibrator:
     def __init__(self, tables: Sequence[CalibrationTable]) -> None:
         self._tables = tuple(tables)
         self._cells: dict[tuple[Cell, str, Kind], CellScorer] = {}
+        self._scorers: dict[tuple[str | int, ...], CellScorer] = {}
 
     @property
     def tables(self) -> tuple[CalibrationTable, ...]:
@@ -114,7 +119,13 @@ class Calibrator:
             # Cells come from the wire (collector names); a bound keeps a hostile producer from filling the memory.
             if len(self._cells) >= 10_000:
                 self._cells.clear()
-            found = self._cells[key] = CellScorer(self._resolve(channel, kind, cell))
+            resolved = self._resolve(channel, kind, cell)
+            # Most cells back off to one of the few that the tables hold; these live as long as we do.
+            same: tuple[str | int, ...] = (resolved.cell, *map(id, resolved.parts))
+            found = self._scorers.get(same)
+            if found is None:
+                found = self._scorers[same] = CellScorer(resolved)
+            self._cells[key] = found
         return found
 
     def score(self, channel: str, kind: Kind, cell: Cell, raw: float) -> CalibratedScore:

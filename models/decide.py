@@ -54,6 +54,9 @@ class Decider:
             (bands.medium, "medium"),
         )
         self._refs: dict[str, PolicyRef] = {}
+        self._decisions: dict[tuple[str, Action, str, bool, bool], Decision] = {}
+        self._plain = {flow: self._decision(flow, "allow", "none") for flow in self.policy.flows}
+        self._step_up_at = {flow: rules.step_up_at for flow, rules in self.policy.flows.items()}
 
     def level(self, overall_anytime: float) -> RiskLevel:
         """Risk level by the policy's bands."""
@@ -61,6 +64,10 @@ class Decider:
             if overall_anytime >= edge:
                 return level
         return "low"
+
+    def plain(self, flow: str, overall_anytime: float) -> Decision | None:
+        """The decision where there is nothing but a score and no latch, if that score is too low for any action."""
+        return self._plain[flow] if overall_anytime < self._step_up_at[flow] else None  # type: ignore[index]
 
     def decide(self, flow: str, facts: Facts, latch: Latch, evaluation: int) -> tuple[Decision, Latch]:
         """The decision for evaluation number `evaluation` of a session, and the latch to keep."""
@@ -112,12 +119,18 @@ class Decider:
     def _decision(
         self, flow: str, action: Action, rule: str, *, latched: bool = False, changed: bool = False
     ) -> Decision:
-        ref = self._refs.get(rule)
-        if ref is None:
-            ref = PolicyRef(id=self.policy.id, revision=self.revision, rule=rule, mode=self.policy.mode)
-            self._refs[rule] = ref
-        methods = list(self.policy.flows[flow].step_up_methods) if action == "step_up" else None  # type: ignore[index]
-        return Decision(action=action, policy=ref, step_up_methods=methods, latched=latched, changed=changed)
+        """The one object for this decision: there are no more of them than rules."""
+        key = (flow, action, rule, latched, changed)
+        found = self._decisions.get(key)
+        if found is None:
+            ref = self._refs.get(rule)
+            if ref is None:
+                ref = PolicyRef(id=self.policy.id, revision=self.revision, rule=rule, mode=self.policy.mode)
+                self._refs[rule] = ref
+            methods = list(self.policy.flows[flow].step_up_methods) if action == "step_up" else None  # type: ignore[index]
+            found = Decision(action=action, policy=ref, step_up_methods=methods, latched=latched, changed=changed)
+            self._decisions[key] = found
+        return found
 
 
 def _holds(rule: Rule, facts: Facts) -> bool:

@@ -1,14 +1,14 @@
 """The engine: from feature vectors to an assessment (scores, decision, reasons), by shipped and live models.
 
-`raw` scores a whole chunk at once; `assess` is called for each event in offset order and changes the session's `Meta`
-(running maxima, latch, evaluations). Both are deterministic in their inputs: no clock, no randomness, no network.
+`raw` scores a whole chunk at once, and `assess_chunk` decides on it and changes the sessions' `Meta` (running maxima,
+latch, evaluations), so that no session may be in a chunk twice. Both are deterministic in their inputs: no clock, no
+randomness, no network. What comes again (decisions, scores without data, reasons of signals) is one object each time.
 """
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,18 +17,20 @@ from features.signal_table import SIGNALS
 from models import artifact
 from models.anomaly import FlatHST
 from models.assessment import Assessment, SessionMeta
-from models.calibration import CalibrationTable, Calibrator
-from models.cells import Cell, evidence_of, input_of, source_of
-from models.combine import coverage, hundredths, overall
+from models.calibration import CalibrationTable
+from models.cells import Cell
+from models.channels import Planner, scores_of
+from models.combine import coverage, hundredths
 from models.decide import Decider, Facts, Latch
 from models.policy import LoadedPolicy, load_policy
-from models.reasons import FeatureText, Reasoner, ordered
+from models.reasons import Draft, FeatureText, Reached, Reasoner
 from models.scorer import FloatArray
-from models.snapshots import EMPTY, SnapshotSet
+from models.snapshots import SnapshotSet
 from schemas.risk import (
     CHANNELS,
     Action,
-    ChannelScore,
+    ChannelName,
+    Decision,
     Reason,
     RiskLevel,
     Scores,
@@ -42,12 +44,22 @@ __all__ = ["ANOMALY", "BOT", "DEVICE", "Assessment", "Engine", "SessionMeta"]
 BOT: Final = CHANNELS.index("bot")
 ANOMALY: Final = CHANNELS.index("anomaly")
 DEVICE: Final = CHANNELS.index("device")
-MIN_KEYS: Final = 10
-MIN_POINTER_SAMPLES: Final = 10
-"""Fewer presses or samples than these don't make a session one of that input type."""
+Detail = Literal["facts", "brief", "full"]
+"""Which reasons: signals and counters only; with the two strongest groups of the bot channel; with all there is."""
+_GROUPS: Final[Mapping[Detail, int]] = {"brief": 2, "full": 5}
+_ANOMALY_GROUPS: Final = 2
+_NO_VELOCITY: Final[Mapping[str, Velocity]] = {}
 
-_NOT_EXPECTED: Final = ChannelScore(state="not_expected")
-_DEPENDENCY: Final[Mapping[str, str]] = {"anomaly": "snapshot", "bot": "models", "device": "models"}
+
+class _Found(NamedTuple):
+    """What is known of one event before its reasons are chosen."""
+
+    scores: Scores
+    decision: Decision
+    level: RiskLevel
+    cell: Cell
+    flagged_by: list[ChannelName]
+    reached: list[Reached]
 
 
 class Engine:
@@ -65,7 +77,7 @@ class Engine:
         self._loaded_policy = policy
         self._source = source
         self._tables = [table for table in (source, artifacts.calibration) if table is not None]
-        self._calibrators: tuple[SnapshotSet, dict[str, Calibrator]] = (EMPTY, {})
+        self._planner = Planner(self.policy, self._tables)
         self._decider = Decider(policy)
         self._reasoner = Reasoner(
             NAMES,
@@ -74,12 +86,9 @@ class Engine:
             _category_of,
             self.policy,
         )
-        self._observed_s = INDEX["session_observed_s"]
         self._device_seen = INDEX["session_device_seen"]
-        self._samples = INDEX["pointer_samples"]
-        self._keys = INDEX["keystroke_keys"]
+        self._kind = np.array([INDEX[name] for name in ("pointer_samples", "keystroke_keys", "session_observed_s")])
         self._coverage: dict[tuple[str, int], tuple[float, list[str]]] = {}
-        self._cells: dict[tuple[str, str, str, str, float], Cell] = {}
         models = {"signals": artifacts.signals.hash, **{name: s.hash for name, s in artifacts.scorers().items()}}
         tables = [table.hash for table in self._tables]
         combined = tables[0] if len(tables) == 1 else hashlib.sha256("\n".join(tables).encode()).hexdigest()
@@ -121,9 +130,7 @@ class Engine:
         rows = np.zeros((2, N_FEATURES))
         for n in (1, 2):
             self.raw(rows[:n], ["login"] * n, [{}] * n, None)
-        for scorer in self.artifacts.scorers().values():
-            scorer.explain(rows[0])
-        self._reasoner.from_shares(rows[0], np.zeros(1, dtype=np.int64), np.ones(1), "bot", 1.0, 1)
+        self._explain(rows, [0, 1], ["full", "brief"], ["login"] * 2, None, [[], []])
 
     def versions_of(
         self, *, pipeline: str, snapshot: SnapshotSet | None = None, ref_key: str | None = None
@@ -162,13 +169,15 @@ class Engine:
         if self.artifacts.keystroke is not None:
             np.fmax(bot, self.artifacts.keystroke.raw(rows), out=bot)
         self._raw_anomaly(rows, flows, snapshot, out)
+        out[rows[:, self._device_seen] > 0.0, DEVICE] = 0.0
         score = self.artifacts.signals.raw
         for i, fired in enumerate(signals):
-            device, forensic = score(fired) if fired else (0.0, 0.0)
-            if device > 0.0 or rows[i, self._device_seen] > 0.0:
-                out[i, DEVICE] = device
-            if forensic > 0.0:
-                bot[i] = np.fmax(bot[i], forensic)
+            if fired:
+                device, forensic = score(fired)
+                if device > 0.0:
+                    out[i, DEVICE] = device
+                if forensic > 0.0:
+                    bot[i] = np.fmax(bot[i], forensic)
         return out
 
     def _raw_anomaly(
@@ -195,32 +204,8 @@ class Engine:
 
     def cell_of(self, x: FloatArray, meta: SessionMeta) -> Cell:
         """Calibration cell of one vector: flow x input type x source class x amount of evidence."""
-        has_pointer, has_keys = bool(x[self._samples] > 0), bool(x[self._keys] > 0)
-        if has_pointer and has_keys:
-            # The odd key press of a mouse session, or the odd move of a typist, makes no mixed session.
-            few_keys, few_moves = x[self._keys] < MIN_KEYS, x[self._samples] < MIN_POINTER_SAMPLES
-            has_keys, has_pointer = not few_keys or bool(few_moves), not few_moves or bool(few_keys)
-        kind = input_of(meta.pointer_type, has_pointer=has_pointer, has_keys=has_keys)
-        evidence = evidence_of(x[self._observed_s])
-        key = (meta.flow, kind, evidence, meta.collector, meta.sampling_interval_ms)
-        cell = self._cells.get(key)
-        if cell is None:
-            if len(self._cells) >= 10_000:
-                self._cells.clear()
-            source = source_of(meta.collector, meta.sampling_interval_ms)
-            cell = self._cells[key] = Cell(meta.flow, kind, source, evidence)
-        return cell
-
-    def _calibrator(self, flow: str, snapshot: SnapshotSet | None) -> Calibrator:
-        snapshot = snapshot if snapshot is not None else EMPTY
-        if self._calibrators[0] is not snapshot:
-            self._calibrators = (snapshot, {})
-        found = self._calibrators[1].get(flow)
-        if found is None:
-            live = snapshot.calibration.get(flow)
-            found = Calibrator([live, *self._tables] if live is not None else self._tables)
-            self._calibrators[1][flow] = found
-        return found
+        samples, keys, observed_s = x[self._kind].tolist()
+        return self._planner.plan(meta, samples, keys, observed_s, None).cell
 
     def assess(  # noqa: PLR0917 - the pipeline's order of things, settled by position
         self,
@@ -232,83 +217,98 @@ class Engine:
         degraded: Sequence[str],
         snapshot: SnapshotSet | None = None,
     ) -> Assessment:
-        """Assess one event of a session, in offset order; updates `meta` (raw_max, evaluations, latch).
-
-        x: vector (N_FEATURES,); raw: its row of `raw()`; velocity by `<entity>_<what>`; degraded: names of dependencies
-        that were missing while scoring.
-        """
-        flow = meta.flow
-        cell = self.cell_of(x, meta)
-        scores, anytime = self._scores(raw.tolist(), meta, cell, self._calibrator(flow, snapshot), degraded)
-        overall_anytime = scores.overall_anytime
-        meta.evaluations += 1
-        facts = Facts(overall_anytime, anytime, signals, velocity, degraded)
-        latched = Latch(_action(meta.latched_action), meta.latched_evaluation)
-        decision, latch = self._decider.decide(flow, facts, latched, meta.evaluations)
-        meta.latched_action, meta.latched_evaluation = latch.action, latch.evaluation
-        level = self._decider.level(overall_anytime)
-        share, missing = self._covered(flow, meta)
-        return Assessment(
-            scores=scores,
-            decision=decision,
-            risk_level=level,
-            risk_score=hundredths(overall_anytime),
-            reasons=self.reasons(
-                x,
-                raw,
-                flow,
-                signals=signals,
-                velocity=velocity,
-                snapshot=snapshot,
-                detail=_detail(decision.action, level, meta),
-            ),
-            coverage=share,
-            missing_signals=missing,
-            cell=cell,
-            flagged_by=[name for name in CHANNELS if anytime.get(name, 0.0) >= self.policy.corroborate_at],
+        """Assess one event alone, as a chunk of one; x: vector (N_FEATURES,); raw: its row of `raw()`."""
+        found = self.assess_chunk(
+            x.reshape(1, -1), raw.reshape(1, -1), [meta], [signals], [velocity], [degraded], snapshot
         )
+        return found[0]
 
-    def _scores(
-        self, raw: list[float], meta: SessionMeta, cell: Cell, calibrator: Calibrator, degraded: Sequence[str]
-    ) -> tuple[Scores, dict[str, float]]:
-        """All channels and the overall scores, and the any-time score of each channel that has one."""
-        weights = self.policy.flows[meta.flow].weights  # type: ignore[index]
-        now: dict[str, float] = {}
-        anytime: dict[str, float] = {}
-        channels: dict[str, ChannelScore] = {}
-        for i, name in enumerate(CHANNELS):
-            value, highest = raw[i], meta.raw_max[i]
-            if value == value and not highest >= value:
-                highest = meta.raw_max[i] = value
-            weight = weights.get(name)
-            if weight is None:
-                channels[name] = _NOT_EXPECTED
-                continue
-            if highest != highest:
-                missing = degraded and _DEPENDENCY.get(name) in degraded
-                channels[name] = ChannelScore(state="degraded" if missing else "no_data", weight=weight)
-                continue
-            ever = calibrator.at(name, "anytime", cell).score(highest)
-            found = calibrator.at(name, "now", cell).score(value) if value == value else None
-            anytime[name] = ever.score
-            if found is not None:
-                now[name] = found.score
-            channels[name] = ChannelScore(
-                state="scored" if found is not None else "no_data",
-                score=found.score if found is not None else None,
-                score_anytime=ever.score,
-                raw=value if found is not None else None,
-                raw_max=highest,
-                weight=weight,
-                calibration=found.calibration if found is not None else ever.calibration,
+    def assess_chunk(  # noqa: PLR0917 - likewise
+        self,
+        rows: FloatArray,
+        raw: FloatArray,
+        metas: Sequence[SessionMeta],
+        signals: Sequence[Mapping[str, SignalValue]],
+        velocity: Sequence[Mapping[str, Velocity]],
+        degraded: Sequence[Sequence[str]],
+        snapshot: SnapshotSet | None = None,
+    ) -> list[Assessment]:
+        """Assess one event each of several sessions, and bring each `meta` up to date (raw_max, evaluations, latch).
+
+        rows: vectors (n, N_FEATURES); raw: (n, len(CHANNELS)) of `raw()`; velocity by `<entity>_<what>`; degraded:
+        names of dependencies that were missing while scoring. The metas must be n different ones, each event the next
+        of its session in offset order. Each result is the same as alone.
+        """
+        kinds = rows[:, self._kind].tolist()
+        found: list[_Found] = []
+        drafts: list[list[Draft]] = [[] for _ in metas]
+        at: list[int] = []
+        details: list[Detail] = []
+        for i, (meta, own, kind) in enumerate(zip(metas, raw.tolist(), kinds, strict=True)):
+            plan = self._planner.plan(meta, kind[0], kind[1], kind[2], snapshot)
+            scores, anytime, flagged = scores_of(plan, own, meta.raw_max, degraded[i])
+            reached = self._reasoner.reached(velocity[i]) if velocity[i] else []
+            decision = self._decide(
+                meta, scores.overall_anytime, anytime, signals[i], velocity[i], degraded[i], reached
             )
-        return Scores(overall=overall(weights, now), overall_anytime=overall(weights, anytime), **channels), anytime
+            level = self._decider.level(scores.overall_anytime)
+            detail = _detail(decision.action, level, meta)
+            if detail != "facts":
+                at.append(i)
+                details.append(detail)
+            found.append(_Found(scores, decision, level, plan.cell, flagged, reached))
+        if at:
+            self._explain(rows, at, details, [metas[i].flow for i in at], snapshot, [drafts[i] for i in at])
+        assessments = []
+        for one, meta, fired, draft in zip(found, metas, signals, drafts, strict=True):
+            if fired:
+                self._reasoner.from_signals(fired, draft)
+            if one.reached:
+                self._reasoner.from_counters(one.reached, draft)
+            share, missing = self._covered(meta)
+            assessments.append(
+                Assessment(
+                    scores=one.scores,
+                    decision=one.decision,
+                    risk_level=one.level,
+                    risk_score=hundredths(one.scores.overall_anytime),
+                    reasons=self._reasoner.written(draft) if draft else [],
+                    coverage=share,
+                    missing_signals=missing,
+                    cell=one.cell,
+                    flagged_by=one.flagged_by,
+                )
+            )
+        return assessments
 
-    def _covered(self, flow: str, meta: SessionMeta) -> tuple[float, list[str]]:
-        key = (flow, meta.blocks)
+    def _decide(  # noqa: PLR0917 - likewise
+        self,
+        meta: SessionMeta,
+        overall_anytime: float,
+        anytime: Mapping[str, float],
+        signals: Mapping[str, SignalValue],
+        velocity: Mapping[str, Velocity],
+        degraded: Sequence[str],
+        reached: Sequence[Reached],
+    ) -> Decision:
+        """The decision on a session's next evaluation; counts it and keeps the latch."""
+        meta.evaluations += 1
+        if not signals and not reached and not degraded and meta.latched_action is None:
+            plain = self._decider.plain(meta.flow, overall_anytime)
+            if plain is not None:
+                return plain
+        # Below every limit that a rule names, counters say nothing.
+        facts = Facts(overall_anytime, anytime, signals, velocity if reached else _NO_VELOCITY, degraded)
+        latched = Latch(_action(meta.latched_action), meta.latched_evaluation)
+        decision, latch = self._decider.decide(meta.flow, facts, latched, meta.evaluations)
+        meta.latched_action, meta.latched_evaluation = latch.action, latch.evaluation
+        return decision
+
+    def _covered(self, meta: SessionMeta) -> tuple[float, list[str]]:
+        key = (meta.flow, meta.blocks)
         found = self._coverage.get(key)
         if found is None:
-            wanted = self.policy.flows[flow].expected_evidence  # type: ignore[index]
+            wanted = self.policy.flows[meta.flow].expected_evidence  # type: ignore[index]
             seen = {name for name in wanted if meta.has(name)}
             # A finger is a pointer: a touch device owes no mouse.
             if meta.has("touch"):
@@ -319,37 +319,49 @@ class Engine:
     def reasons(
         self,
         x: FloatArray,
-        raw: FloatArray,
         flow: str,
         *,
         signals: Mapping[str, SignalValue],
         velocity: Mapping[str, Velocity],
         snapshot: SnapshotSet | None = None,
-        detail: Literal["facts", "brief", "full"] = "full",
+        detail: Detail = "full",
     ) -> list[Reason]:
-        """What moved the scores, heaviest first.
+        """What moved the scores of one vector (N_FEATURES,), heaviest first."""
+        draft: list[Draft] = []
+        if detail != "facts":
+            self._explain(x.reshape(1, -1), [0], [detail], [flow], snapshot, [draft])
+        self._reasoner.from_signals(signals, draft)
+        self._reasoner.from_counters(self._reasoner.reached(velocity), draft)
+        return self._reasoner.written(draft)
 
-        `facts`: signals and counters only; `brief`: and the two strongest groups of the bot channel; `full`: and more
-        of them, and the anomaly channel's.
-        """
-        limit = 2 if detail == "brief" else 5
-        found: list[Reason] = []
-        for model in (self.artifacts.pointer, self.artifacts.keystroke) if detail != "facts" else ():
-            explained = model.shares(x) if model is not None else None
-            if model is not None and explained is not None:
-                found += self._reasoner.from_shares(x, model.inputs, explained[1], "bot", explained[0], limit)
-        anomaly = None if detail != "full" or math.isnan(raw[ANOMALY]) else self.anomaly_of(flow, snapshot)
-        if anomaly is not None:
-            shares = anomaly.shares(x)[1]
-            found += self._reasoner.from_shares(x, anomaly.inputs, shares, "anomaly", float(raw[ANOMALY]), 2)
-        if signals:
-            found += self._reasoner.from_signals(signals)
-        if velocity:
-            found += self._reasoner.from_counters(velocity)
-        return ordered(found)
+    def _explain(
+        self,
+        rows: FloatArray,
+        at: Sequence[int],
+        details: Sequence[Detail],
+        flows: Sequence[str],
+        snapshot: SnapshotSet | None,
+        drafts: Sequence[list[Draft]],
+    ) -> None:
+        """Add the model reasons of the rows `at` of `rows` (n, N_FEATURES) to their drafts."""
+        add = self._reasoner.from_shares
+        where = np.array(at, dtype=np.int64)
+        limits = np.array([_GROUPS[detail] for detail in details], dtype=np.int64)
+        for model in (self.artifacts.pointer, self.artifacts.keystroke):
+            if model is not None:
+                scores, shares = model.shares(rows, where)
+                add(rows, where, limits, model.inputs, shares, scores, "bot", drafts)
+        wanted = [k for k, detail in enumerate(details) if detail == "full"]
+        for flow in dict.fromkeys(flows[k] for k in wanted):
+            anomaly = self.anomaly_of(flow, snapshot)
+            if anomaly is not None:
+                own = [k for k in wanted if flows[k] == flow]
+                scores, shares = anomaly.shares(rows, where[own])
+                few = np.full(len(own), _ANOMALY_GROUPS)
+                add(rows, where[own], few, anomaly.inputs, shares, scores, "anomaly", [drafts[k] for k in own])
 
 
-def _detail(action: Action, level: RiskLevel, meta: SessionMeta) -> Literal["facts", "brief", "full"]:
+def _detail(action: Action, level: RiskLevel, meta: SessionMeta) -> Detail:
     """Model reasons cost as much as all the rest of an assessment: an allowed low risk gets them at its end only."""
     if action != "allow" or level != "low":
         return "full"

@@ -17,6 +17,7 @@ import numba
 import numpy as np
 from msgspec import Meta
 
+from features.kernel import inner
 from models.errors import ArtifactError
 from models.scorer import Contribution, FloatArray, IntArray
 
@@ -61,8 +62,8 @@ class Ranges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sources: list[Source]
 
 
-@numba.njit(cache=True, nogil=True)
-def _surprises(x: FloatArray, keys: float, columns: IntArray, table: FloatArray, out: FloatArray) -> float:
+@inner
+def _surprises(x, keys, columns, table, out):  # type: ignore[no-untyped-def]
     """Write each term's cost in nats into `out`; return their sum, NaN where no term had data.
 
     Columns of `table`: low, high, scale, noise, weight, cap, other column (-1: none), other's bound.
@@ -95,6 +96,17 @@ def _raw(rows, count, min_keys, columns, table, out):  # type: ignore[no-untyped
             continue
         base = 1.0 - np.exp(-_surprises(rows[i], keys, columns, table, costs))
         out[i] = (base * base) * (base * base)
+
+
+@numba.njit(cache=True, nogil=True)
+def _share(rows, at, count, min_keys, columns, table, costs, scores):  # type: ignore[no-untyped-def]
+    """Raw score of each row in `at` into `scores` (len(at),), each term's cost into `costs` (len(at), n_terms)."""
+    for i in range(len(at)):
+        keys = rows[at[i], count]
+        scores[i] = np.nan
+        if keys >= min_keys:
+            # NaN stays NaN.
+            scores[i] = math.pow(1.0 - math.exp(-_surprises(rows[at[i]], keys, columns, table, costs[i])), 4.0)
 
 
 class KeystrokeRange:
@@ -133,7 +145,6 @@ class KeystrokeRange:
         self._inputs: IntArray = np.array([self._index(index, t.feature) for t in ranges.terms], dtype=np.int64)
         self._table: FloatArray = np.array(rows, dtype=np.float64)
         self.columns: IntArray = np.unique(np.concatenate([self._inputs, np.array(used, dtype=np.int64)]))
-        self._costs = np.zeros(len(rows), dtype=np.float64)
 
     @staticmethod
     def _index(index: Mapping[str, int], name: str) -> int:
@@ -165,17 +176,20 @@ class KeystrokeRange:
         """Index of each term's feature (`columns` has the count and conditions too)."""
         return self._inputs
 
-    def shares(self, x: FloatArray) -> tuple[float, FloatArray] | None:
-        """Raw score, and surprise of each of `inputs` in nats; None without evidence. The array is reused."""
-        keys = x[self._count]
-        if not keys >= self.ranges.min_keys:
-            return None
-        total = _surprises(x, keys, self._inputs, self._table, self._costs)
-        return None if math.isnan(total) else ((1.0 - math.exp(-total)) ** 4, self._costs)
+    def shares(self, rows: FloatArray, at: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Raw score (len(at),) of the rows `at`, and surprise (len(at), n_inputs) of each input in nats.
+
+        Without evidence the score is NaN and the surprises mean nothing.
+        """
+        scores = np.empty(len(at), dtype=np.float64)
+        costs = np.zeros((len(at), len(self._inputs)), dtype=np.float64)
+        _share(rows, at, self._count, self.ranges.min_keys, self._inputs, self._table, costs, scores)
+        return scores, costs
 
     def explain(self, x: FloatArray) -> list[Contribution]:
         """Surprise in nats by feature, largest first; only what lies outside its range."""
-        if self.shares(x) is None:
+        score, (costs,) = self.shares(x.reshape(1, -1), np.zeros(1, dtype=np.int64))
+        if math.isnan(score[0]):
             return []
-        order = np.argsort(-self._costs, kind="stable")
-        return [Contribution(int(self._inputs[k]), float(self._costs[k])) for k in order if self._costs[k] > 0.0]
+        order = np.argsort(-costs, kind="stable")
+        return [Contribution(int(self._inputs[k]), float(costs[k])) for k in order if costs[k] > 0.0]

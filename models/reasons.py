@@ -2,6 +2,7 @@
 
 Contributions are grouped to reviewer-level codes (`models.reason_codes`); the strongest feature of a group is its
 evidence. Weights are shares of the channel's evidence; model reasons that speak against risk have polarity `trust`.
+Groups are chosen for all rows of a chunk at once; texts are written only for the reasons that an event shows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,10 @@ from schemas.risk import ChannelName, Reason, SignalValue, Velocity
 
 MAX_REASONS: Final = 8
 MIN_WEIGHT: Final = 0.02
+MAX_KNOWN: Final = 10_000
+"""Reasons of counters that are kept to be used again."""
+Reached = tuple[str, str, int, bool]
+"""A counter at or above its limit: its name, window, number, and whether that is a sketch's estimate."""
 Category = Literal[
     "behaviour", "automation", "device", "network", "velocity", "capture", "anomaly", "identity", "coverage"
 ]
@@ -33,20 +38,57 @@ _CATEGORIES: Final[Mapping[str, Category]] = {
 
 
 @numba.njit(cache=True, nogil=True)
-def _group(inputs: IntArray, shares: FloatArray, group_of: IntArray, sums: FloatArray, strongest: IntArray) -> float:
-    """Sum shares by group and find each group's strongest feature; return the sum of absolute shares."""
-    sums[:] = 0.0
-    largest = np.zeros(len(sums), dtype=np.float64)
-    total = 0.0
-    for k in range(len(inputs)):
-        group = group_of[inputs[k]]
-        size = abs(shares[k])
-        sums[group] += shares[k]
-        total += size
-        if size > largest[group]:
-            largest[group] = size
-            strongest[group] = inputs[k]
-    return total
+def _strongest_groups(  # type: ignore[no-untyped-def]
+    rows, at, inputs, shares, risks, group_of, n_groups, limits, counts, groups, features, weights, values
+):
+    """Choose for each row in `at` the up to `limits[i]` groups whose shares sum to the most, strongest first.
+
+    Writes `counts` (len(at),) and, in the same order, each one's group (sum below 0: its complement), strongest
+    feature, weight and that feature's value. Rows whose risk is NaN have none; what weighs too little is left out.
+    """
+    sums = np.empty(n_groups, dtype=np.float64)
+    largest = np.empty(n_groups, dtype=np.float64)
+    strongest = np.zeros(n_groups, dtype=np.int64)
+    for i in range(len(at)):
+        counts[i] = 0
+        if np.isnan(risks[i]):
+            continue
+        sums[:] = 0.0
+        largest[:] = 0.0
+        total = 0.0
+        for k in range(len(inputs)):
+            share = shares[i, k]
+            size = abs(share)
+            group = group_of[inputs[k]]
+            sums[group] += share
+            total += size
+            if size > largest[group]:
+                largest[group] = size
+                strongest[group] = inputs[k]
+        if total <= 0.0:
+            continue
+        for _ in range(min(limits[i], n_groups)):
+            best = 0
+            for group in range(1, n_groups):
+                if abs(sums[group]) > abs(sums[best]):
+                    best = group
+            value = sums[best]
+            sums[best] = 0.0
+            weight = min(1.0, abs(value) / total * (risks[i] if value > 0.0 else 1.0 - risks[i]))
+            if weight < MIN_WEIGHT:
+                continue
+            n = counts[i]
+            groups[i, n] = best if value > 0.0 else ~best
+            features[i, n] = strongest[best]
+            weights[i, n] = weight
+            values[i, n] = rows[at[i], strongest[best]]
+            counts[i] = n + 1
+
+
+_Chosen = tuple[ChannelName, bool, int, float]
+"""A model's reason before it is written down: channel, whether it speaks for risk, feature, and its value."""
+Draft = tuple[float, str, int, Reason | _Chosen]
+"""Weight below 0, code, order of appearance, and the reason: sorted, the heaviest come first, equal ones by code."""
 
 
 class FeatureText(NamedTuple):
@@ -78,8 +120,14 @@ class Reasoner:
         stems = [stem_of(name) for name in names]
         self._stems = sorted(set(stems))
         self._group: IntArray = np.array([self._stems.index(stem) for stem in stems], dtype=np.int64)
-        self._sums = np.zeros(len(self._stems), dtype=np.float64)
-        self._strongest: IntArray = np.zeros(len(self._stems), dtype=np.int64)
+        # By group; the complement of a group's number, which counts from the end, is its code for trust.
+        self._codes = {
+            channel: [prefix + stem + RISK_SUFFIX for stem in self._stems]
+            + [prefix + stem + TRUST_SUFFIX for stem in reversed(self._stems)]
+            for channel, prefix in (("", ""), ("anomaly", "ANOMALY_"))
+        }
+        self._fired: dict[tuple[str, str, str], Reason] = {}
+        self._counted: dict[Reached, Reason] = {}
         self._texts = [FeatureText(t.text.rstrip("."), "" if t.unit in ("1", "code") else f" {t.unit}") for t in texts]
         self._signals = signals
         self._category_of = category_of
@@ -90,90 +138,120 @@ class Reasoner:
                 self._limits[key] = min(rule.velocity.at_least, self._limits.get(key, rule.velocity.at_least))
 
     def from_shares(
-        self, x: FloatArray, inputs: IntArray, shares: FloatArray, channel: ChannelName, risk: float, limit: int
-    ) -> list[Reason]:
-        """At most `limit` model reasons of one scorer from the share of each of its inputs in its score.
+        self,
+        rows: FloatArray,
+        at: IntArray,
+        limits: IntArray,
+        inputs: IntArray,
+        shares: FloatArray,
+        risks: FloatArray,
+        channel: ChannelName,
+        drafts: Sequence[list[Draft]],
+    ) -> None:
+        """Add to `drafts[i]` at most `limits[i]` model reasons of row `at[i]`, from each input's share in its score.
 
-        `risk` (0..1) is the scorer's own output: reasons for risk weigh by it, reasons for trust by the rest.
+        rows (n, N_FEATURES), shares (len(at), n_inputs). `risks` (len(at),), 0..1, are the scorer's own output: reasons
+        for risk weigh by it, reasons for trust by the rest. Where it is NaN there are no reasons.
         """
-        total = _group(inputs, shares, self._group, self._sums, self._strongest)
-        if total <= 0.0:
-            return []
-        sums, prefix = self._sums, "ANOMALY_" if channel == "anomaly" else ""
+        n, most = len(at), int(limits.max())
+        counts = np.empty(n, dtype=np.int64)
+        groups, features = np.empty((2, n, most), dtype=np.int64)
+        weights, values = np.empty((2, n, most), dtype=np.float64)
+        _strongest_groups(
+            rows, at, inputs, shares, risks, self._group, len(self._stems), limits, counts, groups, features, weights,
+            values,
+        )  # fmt: skip
+        codes = self._codes["anomaly" if channel == "anomaly" else ""]
+        chosen = (groups.tolist(), features.tolist(), weights.tolist(), values.tolist())
+        for count, draft, *row in zip(counts.tolist(), drafts, *chosen, strict=True):
+            for k in range(count):
+                group, feature, weight, value = row[0][k], row[1][k], row[2][k], row[3][k]
+                draft.append((-weight, codes[group], len(draft), (channel, group >= 0, feature, value)))
+
+    def from_signals(self, signals: Mapping[str, SignalValue], draft: list[Draft]) -> None:
+        """Add one reason for each signal that counts."""
+        for name, signal in signals.items():
+            weight = self._signals.weight_of(name, signal)
+            if weight > 0.0:
+                reason = self._of_signal(name, signal, weight)
+                draft.append((-reason.weight, reason.code, len(draft), reason))
+
+    def _of_signal(self, name: str, signal: SignalValue, weight: float) -> Reason:
+        """The reason of a signal; of one that says nothing but that it fired, the same object each time."""
+        plain = signal.value is True or signal.value is None
+        key = (name, signal.severity, signal.confidence)
+        found = self._fired.get(key) if plain else None
+        if found is None:
+            value = "" if plain else f": {signal.value!s:.120}"
+            found = Reason(
+                code=code_of(name),
+                category=_CATEGORIES.get(self._category_of(name), "device"),
+                weight=min(1.0, weight),
+                polarity="risk",
+                severity=signal.severity,
+                evidence=f"{name.replace('_', ' ')}{value}",
+                basis="signal",
+                channel=self._signals.channel_of(name),
+            )
+            if plain:
+                self._fired[key] = found
+        return found
+
+    def reached(self, velocity: Mapping[str, Velocity]) -> list[Reached]:
+        """The counters that reach a limit of the policy."""
+        found = []
+        for (counter, window), limit in self._limits.items():
+            count = velocity.get(counter)
+            if count is not None:
+                value = getattr(count, window)
+                if value is not None and value >= limit:
+                    found.append((counter, window, value, count.approximate))
+        return found
+
+    def from_counters(self, reached: Sequence[Reached], draft: list[Draft]) -> None:
+        """Add one reason for each counter that reached a limit; of the same number, the same object each time."""
+        for key in reached:
+            reason = self._counted.get(key)
+            if reason is None:
+                if len(self._counted) >= MAX_KNOWN:
+                    self._counted.clear()
+                reason = self._counted[key] = self._of_counter(*key)
+            draft.append((-reason.weight, reason.code, len(draft), reason))
+
+    def _of_counter(self, counter: str, window: str, value: int, approximate: bool) -> Reason:  # noqa: FBT001
+        entity, what = counter.split("_", 1)
+        return Reason(
+            code=f"{counter.upper()}_{window.upper()}",
+            category="velocity",
+            weight=min(1.0, value / (value + self._limits[counter, window])),
+            polarity="risk",
+            evidence=f"{'about ' if approximate else ''}{value} {what} with this {entity} in {_WINDOW_TEXT[window]}",
+            basis="counter",
+            channel="device",
+        )
+
+    def written(self, draft: list[Draft], limit: int = MAX_REASONS) -> list[Reason]:
+        """The heaviest `limit` reasons, equal ones by code, so that the order is reproducible. Sorts `draft`."""
+        draft.sort()
         reasons = []
-        for group in np.argsort(-np.abs(sums), kind="stable")[:limit].tolist():
-            value = float(sums[group])
-            against = value > 0.0
-            weight = abs(value) / total * (risk if against else 1.0 - risk)
-            if weight < MIN_WEIGHT:
+        for negative_weight, code, _, what in draft[:limit]:
+            if not isinstance(what, tuple):
+                reasons.append(what)
                 continue
-            feature = int(self._strongest[group])
+            channel, is_risk, feature, value = what
+            text, unit = self._texts[feature]
             reasons.append(
                 Reason(
-                    code=prefix + self._stems[group] + (RISK_SUFFIX if against else TRUST_SUFFIX),
-                    category="anomaly" if prefix else "behaviour",
-                    weight=min(1.0, weight),
-                    polarity="risk" if against else "trust",
-                    evidence=self._evidence(feature, float(x[feature])),
+                    code=code,
+                    category="anomaly" if channel == "anomaly" else "behaviour",
+                    weight=-negative_weight,
+                    polarity="risk" if is_risk else "trust",
+                    evidence=f"{text}: {'no data' if value != value else f'{value:.3g}'}{unit}",
                     basis="model",
                     channel=channel,
                 )
             )
         return reasons
-
-    def _evidence(self, feature: int, value: float) -> str:
-        text, unit = self._texts[feature]
-        return f"{text}: {'no data' if value != value else f'{value:.3g}'}{unit}"
-
-    def from_signals(self, signals: Mapping[str, SignalValue]) -> list[Reason]:
-        """One reason for each signal that counts."""
-        reasons = []
-        for name, signal in signals.items():
-            weight = self._signals.weight_of(name, signal)
-            if weight <= 0.0:
-                continue
-            value = "" if signal.value is True or signal.value is None else f": {signal.value!s:.120}"
-            reasons.append(
-                Reason(
-                    code=code_of(name),
-                    category=_CATEGORIES.get(self._category_of(name), "device"),
-                    weight=min(1.0, weight),
-                    polarity="risk",
-                    severity=signal.severity,
-                    evidence=f"{name.replace('_', ' ')}{value}",
-                    basis="signal",
-                    channel=self._signals.channel_of(name),
-                )
-            )
-        return reasons
-
-    def from_counters(self, velocity: Mapping[str, Velocity]) -> list[Reason]:
-        """One reason for each counter that reaches a limit of the policy."""
-        reasons = []
-        for (counter, window), limit in self._limits.items():
-            found = velocity.get(counter)
-            value = getattr(found, window) if found is not None else None
-            if found is None or value is None or value < limit:
-                continue
-            entity, what = counter.split("_", 1)
-            about = "about " if found.approximate else ""
-            reasons.append(
-                Reason(
-                    code=f"{counter.upper()}_{window.upper()}",
-                    category="velocity",
-                    weight=min(1.0, value / (value + limit)),
-                    polarity="risk",
-                    evidence=f"{about}{value} {what} with this {entity} in {_WINDOW_TEXT[window]}",
-                    basis="counter",
-                    channel="device",
-                )
-            )
-        return reasons
-
-
-def ordered(reasons: list[Reason], limit: int = MAX_REASONS) -> list[Reason]:
-    """The heaviest reasons first; equal ones by code, so that the order is reproducible."""
-    return sorted(reasons, key=lambda reason: (-reason.weight, reason.code))[:limit]
 
 
 _WINDOW_TEXT: Final = {"m5": "5 minutes", "h1": "1 hour", "h24": "24 hours"}

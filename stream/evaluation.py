@@ -158,11 +158,11 @@ class Evaluator:
         models_s = lap("models")
 
         stages_ms = {"features": features_s * 1000.0, "models": models_s * 1000.0}
-        for i, item in enumerate(segment):
+        velocity = [_velocity(meta) for meta in metas]
+        assessments = engine.assess_chunk(vectors, raw, metas, signals, velocity, degraded, snapshot)
+        for i, (item, assessment) in enumerate(zip(segment, assessments, strict=True)):
             meta = metas[i]
-            velocity = _velocity(meta)
-            assessment = engine.assess(vectors[i], raw[i], meta, signals[i], velocity, degraded[i], snapshot)
-            risk_event = self._risk_event(owned, item, meta, assessment, signals[i], velocity, degraded[i], snapshot)
+            risk_event = self._risk_event(owned, item, meta, assessment, signals[i], velocity[i], degraded[i], snapshot)
             served = self._served(item, meta, assessment, vectors[i], raw[i], risk_event)
             batch.evaluated.append(Evaluated(item, risk_event, served))
         decide_s = lap("decide")

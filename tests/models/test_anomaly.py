@@ -72,8 +72,9 @@ def test_missing_values_lie_in_the_middle_and_values_are_clipped() -> None:
 
 def test_shares_add_up_to_the_score(hst: FlatHST) -> None:
     for x in np.vstack([vectors(30, bot=False, seed=21), vectors(30, bot=True, seed=22)]):
-        bias, shares = hst.shares(x)
-        assert bias + shares.sum() == pytest.approx(float(hst.raw(x.reshape(1, -1))[0]), abs=1e-9)
+        (score,), (shares,) = hst.shares(x.reshape(1, -1), np.zeros(1, dtype=np.int64))
+        assert score == hst.raw(x.reshape(1, -1))[0]
+        assert hst.bias + shares.sum() == pytest.approx(float(hst.raw(x.reshape(1, -1))[0]), abs=1e-9)
 
 
 def test_unusual_rows_score_higher(hst: FlatHST) -> None:

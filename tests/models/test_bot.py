@@ -7,48 +7,31 @@ from collections.abc import Callable
 import lightgbm
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from features.registry import INDEX, N_FEATURES
-from models import lightgbm_native
+from models import lightgbm_native, walk
 from models.bot import PointerModel
 from models.errors import ArtifactError
 from models.forest import Forest, parse_forest
-from models.lightgbm_native import NativeBooster, WalkBooster, open_booster
+from models.lightgbm_native import NativeBooster
 from models.scorer import check_scorer
-from models.treewalk import attribute, margins
+from models.treewalk import flat_trees
+from models.walk import Trees
 from tests.models.conftest import POINTER_COLUMNS, POINTER_NAMES, vectors
+from tests.support.naive_scoring import walk_forest
 
 Floats = NDArray[np.float64]
 
 
-def naive_walk(forest: Forest, x: Floats) -> tuple[float, dict[int, float]]:
-    """Margin and shares, one tree at a time, in plain Python; LightGBM's rules for missing values spelled out."""
-    margin = 0.0
-    shares: dict[int, float] = {}
+def trees_of(forest: Forest) -> Trees:
+    return flat_trees(forest, np.arange(len(forest.feature_names)), {})
 
-    def expected(tree: int, node: int) -> float:
-        if node < 0:
-            return float(forest.leaf_value[forest.leaf_start[tree] + ~node])
-        return float(forest.node_value[forest.node_start[tree] + node])
 
-    for tree in range(forest.n_trees):
-        first = int(forest.node_start[tree])
-        node = 0 if forest.node_start[tree + 1] > first else -1
-        while node >= 0:
-            at = first + node
-            feature, kind = int(forest.split_feature[at]), int(forest.decision_type[at])
-            value = float(x[feature])
-            default_left, missing = bool(kind & 2), ("none", "zero", "nan")[kind >> 2]
-            if math.isnan(value) and missing != "nan":
-                value = 0.0
-            is_missing = (missing == "nan" and math.isnan(value)) or (missing == "zero" and abs(value) <= 1e-35)
-            left = default_left if is_missing else value <= forest.threshold[at]
-            child = int(forest.left[at] if left else forest.right[at])
-            shares[feature] = shares.get(feature, 0.0) + expected(tree, child) - expected(tree, node)
-            node = child
-        margin += expected(tree, node)
-    return margin, shares
+def margins(forest: Forest, rows: Floats) -> Floats:
+    return walk.score(trees_of(forest), rows, as_sum=True)
 
 
 def models() -> list[tuple[str, bytes, Floats]]:
@@ -86,22 +69,85 @@ def test_ctypes_gives_the_python_packages_scores(case: tuple[bytes, Floats]) -> 
     native = NativeBooster(parse_forest(text))
     wanted = lightgbm.Booster(model_str=text.decode()).predict(probe)
     assert np.array_equal(native.predict(probe), wanted)
-    for row, score in zip(probe, wanted, strict=True):
-        native.row[:] = row
-        assert native.predict_row() == score
+
+
+def test_walk_gives_lightgbms_probabilities_bit_for_bit(case: tuple[bytes, Floats]) -> None:
+    text, probe = case
+    forest = parse_forest(text)
+    assert np.array_equal(walk.score(trees_of(forest), probe), NativeBooster(forest).predict(probe))
 
 
 def test_attribution_agrees_with_its_naive_twin_and_adds_up(case: tuple[bytes, Floats]) -> None:
     text, probe = case
     forest = parse_forest(text)
-    out = np.empty(len(forest.feature_names))
-    for x in probe[:100]:
-        margin = attribute(forest, x, out)
-        naive_margin, naive_shares = naive_walk(forest, x)
-        assert margin == pytest.approx(naive_margin, abs=1e-12)
-        assert forest.bias + out.sum() == pytest.approx(margin, abs=1e-9)
-        for feature in range(len(out)):
-            assert out[feature] == pytest.approx(naive_shares.get(feature, 0.0), abs=1e-12)
+    at = np.arange(99, -1, -1)
+    scores, shares = walk.share(trees_of(forest), probe, at)
+    assert np.array_equal(scores, walk.score(trees_of(forest), probe)[at])
+    for i, own in zip(at, shares, strict=True):
+        margin, naive = walk_forest(forest, probe[i])
+        assert margin == margins(forest, probe[i : i + 1])[0]
+        assert forest.bias + own.sum() == pytest.approx(margin, abs=1e-9)
+        assert own.tolist() == [naive.get(feature, 0.0) for feature in range(len(own))]
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), n_trees=st.integers(1, 9))
+def test_any_forest_is_walked_as_its_twin_walks_it(data: st.DataObject, n_trees: int) -> None:
+    """Trees of any shape, thresholds at and beyond the edges, every way to treat what is missing."""
+    edges = st.sampled_from([0.0, -0.0, 1e-36, -1e-36, 1.0, -1.0, 2.5, 1e308, -1e308, math.inf, -math.inf])
+    parts = [data.draw(trees(edges)) for _ in range(n_trees)]
+    forest = forest_of(parts)
+    values = st.one_of(edges, st.just(math.nan), st.floats(-3, 3))
+    rows = np.array(data.draw(st.lists(st.lists(values, min_size=3, max_size=3), min_size=1, max_size=5)))
+    rows = rows[~np.isnan(rows).all(axis=1)]
+    scores, shares = walk.share(trees_of(forest), rows, np.arange(len(rows)))
+    assert np.array_equal(scores, walk.score(trees_of(forest), rows))
+    for x, margin, own in zip(rows, margins(forest, rows), shares, strict=True):
+        naive_margin, naive = walk_forest(forest, x)
+        assert margin == naive_margin
+        assert own.tolist() == [naive.get(feature, 0.0) for feature in range(3)]
+
+
+@st.composite
+def trees(draw: st.DrawFn, thresholds: st.SearchStrategy[float]) -> tuple[list[tuple[int, float, int, int, int]], int]:
+    """Nodes (feature, threshold, decision type, left, right) and the number of leaves of one tree."""
+    nodes: list[tuple[int, float, int, int, int]] = []
+    n_inner = draw(st.integers(0, 12))
+    ends: list[tuple[int, bool]] = []  # where a leaf hangs: parent and side
+    for node in range(n_inner):
+        kind = draw(st.sampled_from([0, 2, 4, 6, 8, 10]))
+        nodes.append((draw(st.integers(0, 2)), draw(thresholds), kind, 0, 0))
+        if ends:
+            parent, is_left = ends.pop(draw(st.integers(0, len(ends) - 1)))
+            old = nodes[parent]
+            nodes[parent] = (*old[:3], node, old[4]) if is_left else (*old[:4], node)
+        ends += [(node, True), (node, False)]
+    for leaf, (parent, is_left) in enumerate(ends):
+        old = nodes[parent]
+        nodes[parent] = (*old[:3], ~leaf, old[4]) if is_left else (*old[:4], ~leaf)
+    return nodes, max(1, len(ends))
+
+
+def forest_of(parts: list[tuple[list[tuple[int, float, int, int, int]], int]]) -> Forest:
+    nodes = [node for part, _ in parts for node in part]
+    n_leaves = sum(leaves for _, leaves in parts)
+    rng = np.random.default_rng(len(nodes))
+    columns = list(zip(*nodes, strict=True)) or [()] * 5
+    return Forest(
+        feature_names=("a", "b", "c"),
+        sigmoid=1.0,
+        node_start=np.cumsum([0, *(len(part) for part, _ in parts)]),
+        leaf_start=np.cumsum([0, *(leaves for _, leaves in parts)]),
+        split_feature=np.array(columns[0], dtype=np.int32),
+        threshold=np.array(columns[1], dtype=np.float64),
+        decision_type=np.array(columns[2], dtype=np.int8),
+        left=np.array(columns[3], dtype=np.int32),
+        right=np.array(columns[4], dtype=np.int32),
+        node_value=rng.normal(size=len(nodes)),
+        leaf_value=rng.normal(size=n_leaves),
+        bias=0.0,
+        canonical=b"",
+    )
 
 
 def test_passes_the_public_check(pointer: PointerModel, model_text: bytes) -> None:
@@ -130,7 +176,7 @@ def test_features_must_be_the_manifests_in_their_order(model_text: bytes) -> Non
 def test_the_check_sees_reasons_that_do_not_fit(model_text: bytes) -> None:
     """A seeded fault: a threshold moved in our copy of the trees only."""
     model = PointerModel(model_text, POINTER_NAMES, POINTER_COLUMNS, {})
-    model._forest = model._forest._replace(threshold=model._forest.threshold + 0.3)
+    model._trees = model._trees._replace(threshold=model._trees.threshold + 0.3)
     with pytest.raises(ArtifactError, match="margins differ"):
         model.check(vectors(50, bot=True, seed=14))
 
@@ -139,10 +185,8 @@ def test_explanation_speaks_of_the_score(pointer: PointerModel) -> None:
     """Shares add up to the log-odds of the score itself."""
     for x in vectors(20, bot=True, seed=15):
         score = float(pointer.raw(x.reshape(1, -1))[0])
-        found = pointer.shares(x)
-        assert found is not None
-        probability, shares = found
-        assert probability == pytest.approx(score, abs=1e-12)
+        (probability,), (shares,) = pointer.shares(x.reshape(1, -1), np.zeros(1, dtype=np.int64))
+        assert probability == score
         assert pointer._forest.bias + shares.sum() == pytest.approx(math.log(score / (1 - score)), abs=1e-9)
 
 
@@ -179,28 +223,20 @@ def test_values_on_a_threshold_go_the_way_lightgbm_sends_them(case: tuple[bytes,
     rows = np.tile(case[1][3:4], (len(forest.threshold), 1))
     rows[np.arange(len(rows)), forest.split_feature] = forest.threshold
     assert np.array_equal(margins(forest, rows), NativeBooster(forest).predict(rows, raw_score=True))
-    out = np.empty(len(forest.feature_names))
-    assert [attribute(forest, row, out) for row in rows] == pytest.approx(margins(forest, rows).tolist(), abs=1e-12)
 
 
-def test_the_walk_stands_in_for_the_library_with_the_same_bits(
-    case: tuple[bytes, Floats], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_without_the_library_the_model_is_served_uncompared(
+    model_text: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    text, probe = case
-    forest = parse_forest(text)
-    native = open_booster(forest)
+    model = PointerModel(model_text, POINTER_NAMES, POINTER_COLUMNS, {})
+    rows = vectors(3, bot=True, seed=16)
+    scores = model.raw(rows)
 
     def unloadable() -> None:
         raise OSError("libgomp.so.1: cannot open shared object file")
 
-    with monkeypatch.context() as without_library:
-        without_library.setattr(lightgbm_native, "_library", unloadable)
-        walk = open_booster(forest)
-    assert isinstance(native, NativeBooster)
-    assert isinstance(walk, WalkBooster)
+    monkeypatch.setattr(lightgbm_native, "_library", unloadable)
+    again = PointerModel(model_text, POINTER_NAMES, POINTER_COLUMNS, {})
+    again.check(rows)
     assert "libgomp" in caplog.text
-    assert np.array_equal(walk.predict(probe), native.predict(probe))
-    assert np.array_equal(walk.predict(probe, raw_score=True), native.predict(probe, raw_score=True))
-    walk.row[:] = probe[0]
-    native.row[:] = probe[0]
-    assert walk.predict_row() == native.predict_row()
+    assert np.array_equal(again.raw(rows), scores)

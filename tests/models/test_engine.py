@@ -183,7 +183,7 @@ def test_shares_of_a_group_are_the_sum_of_its_features(engine: Engine) -> None:
     score = float(pointer.raw(x.reshape(1, -1))[0])
     raw = engine.raw(x.reshape(1, -1), ["login"], [{}])[0]
     raw[ANOMALY] = np.nan
-    for reason in engine.reasons(x, raw, "login", signals={}, velocity={}):
+    for reason in engine.reasons(x, "login", signals={}, velocity={}):
         stem = reason.code.removesuffix("_UNLIKE_PEOPLE").removesuffix("_LIKE_PEOPLE")
         side = score if reason.polarity == "risk" else 1.0 - score
         assert reason.weight == pytest.approx(abs(sums[stem]) / total * side)
@@ -309,8 +309,7 @@ def test_the_evidence_is_the_strongest_feature_of_its_group(engine: Engine) -> N
     first: dict[str, str] = {}
     for part in pointer.explain(x):  # sorted by size
         first.setdefault(stem_of(NAMES[part.feature]), FEATURES[part.feature].description.rstrip("."))
-    raw = engine.raw(x.reshape(1, -1), ["login"], [{}])[0]
-    reasons = engine.reasons(x, raw, "login", signals={}, velocity={})
+    reasons = engine.reasons(x, "login", signals={}, velocity={})
     shown = {
         r.code.removesuffix("_UNLIKE_PEOPLE").removesuffix("_LIKE_PEOPLE"): r for r in reasons if r.channel == "bot"
     }

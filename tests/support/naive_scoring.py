@@ -1,0 +1,368 @@
+"""The stupid twin of scoring: one event, one tree, one channel and one reason at a time, in plain Python.
+
+It says what `Engine.raw` and `Engine.assess_chunk` must give, down to the bits: no plans, no reused objects, no walk
+over flat tables, no shortcut past the policy's rules.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.registry import FEATURES, INDEX, NAMES
+from features.signal_table import SIGNALS
+from models.anomaly import FlatHST
+from models.assessment import Assessment, SessionMeta
+from models.bot import PointerModel
+from models.calibration import Calibrator
+from models.cells import Cell, evidence_of, input_of, source_of
+from models.combine import coverage, hundredths, overall
+from models.decide import Decider, Facts, Latch
+from models.engine import Engine
+from models.forest import Forest
+from models.keystroke_range import KeystrokeRange
+from models.reason_codes import RISK_SUFFIX, TRUST_SUFFIX, code_of, stem_of
+from models.snapshots import EMPTY, SnapshotSet
+from schemas.risk import CHANNELS, Action, ChannelScore, Reason, Scores, SignalValue, Velocity
+
+Floats = NDArray[np.float64]
+Shares = dict[int, float]
+_WINDOWS = {"m5": "5 minutes", "h1": "1 hour", "h24": "24 hours"}
+
+
+def walk_forest(forest: Forest, x: Floats) -> tuple[float, Shares]:
+    """Margin of `x` (n_features,) and each feature's share of it; LightGBM's rules for missing values spelled out."""
+    margin = 0.0
+    shares: Shares = {}
+
+    def expected(tree: int, node: int) -> float:
+        if node < 0:
+            return float(forest.leaf_value[forest.leaf_start[tree] + ~node])
+        return float(forest.node_value[forest.node_start[tree] + node])
+
+    for tree in range(forest.n_trees):
+        first = int(forest.node_start[tree])
+        node = 0 if forest.node_start[tree + 1] > first else -1
+        while node >= 0:
+            at = first + node
+            feature, kind = int(forest.split_feature[at]), int(forest.decision_type[at])
+            value = float(x[feature])
+            default_left, missing = bool(kind & 2), ("none", "zero", "nan")[kind >> 2]
+            if math.isnan(value) and missing != "nan":
+                value = 0.0
+            if abs(value) <= float(np.float32(1e-35)):
+                value = 0.0
+            is_missing = (missing == "nan" and math.isnan(value)) or (missing == "zero" and value == 0.0)
+            left = default_left if is_missing else value <= forest.threshold[at]
+            child = int(forest.left[at] if left else forest.right[at])
+            shares[feature] = shares.get(feature, 0.0) + (expected(tree, child) - expected(tree, node))
+            node = child
+        margin += expected(tree, node)
+    return margin, shares
+
+
+def pointer_shares(model: PointerModel, x: Floats) -> tuple[float, Shares] | None:
+    """Probability and log-odds by position in the model's inputs; None without evidence."""
+    inputs = x[model.inputs]
+    if np.isnan(inputs).all() or not all(x[int(index)] >= least for index, least in model._trees.evidence):
+        return None
+    margin, shares = walk_forest(model._forest, inputs)
+    return 1.0 / (1.0 + math.exp(-model._forest.sigmoid * margin)), shares
+
+
+def anomaly_shares(model: FlatHST, x: Floats) -> tuple[float, Shares] | None:
+    """River's score and each input's share of what it is above the bias; None without any input."""
+    inputs = x[model.inputs]
+    if not model.ready or np.isnan(inputs).all():
+        return None
+    units = [
+        0.5 if value != value else min(1.0, max(0.0, (value - low) / (high - low)))
+        for value, low, high in zip(inputs.tolist(), model.low.tolist(), model.high.tolist(), strict=True)
+    ]
+    a, height, few = model.arrays, model.height, 0.1 * model.window_size
+    most = float(a.feature.shape[0] * model.window_size * (2 ** (height + 1) - 1))
+    total = 0.0
+    shares: Shares = {}
+    for tree in range(a.feature.shape[0]):
+        node, level = 0, 0
+        mass = float(a.mass[tree, 0])
+        total += mass
+        while level < height and mass >= few:
+            split = int(a.feature[tree, node])
+            node = 2 * node + (1 if units[split] < a.threshold[tree, node] else 2)
+            before = mass * 2.0**level
+            mass, level = float(a.mass[tree, node]), level + 1
+            after = mass * 2.0**level
+            total += after
+            shares[split] = shares.get(split, 0.0) - (after - before) * (height - level + 1) / most
+            if level < height and mass < few:
+                # The walk ends here: the levels below contribute nothing.
+                shares[split] += after * (height - level) / most
+    return 1.0 - total / most, shares
+
+
+def keystroke_shares(model: KeystrokeRange, x: Floats) -> tuple[float, Shares] | None:
+    """(1 - exp(-surprise)) ^ 4 and the surprise of each term in nats; None without evidence."""
+    ranges = model.ranges
+    keys = float(x[INDEX[ranges.count_feature]])
+    if not keys >= ranges.min_keys:
+        return None
+    shares: Shares = {}
+    for k, term in enumerate(ranges.terms):
+        value = float(x[INDEX[term.feature]])
+        if value != value:
+            continue
+        if term.only_below is not None and not x[INDEX[term.only_below[0]]] < term.only_below[1]:
+            continue
+        low = -math.inf if term.low is None else term.low
+        high = math.inf if term.high is None else term.high
+        scale = math.sqrt(term.scale**2 + term.noise**2 / keys)
+        shares[k] = term.weight * min(term.cap, max(low - value, value - high, 0.0) / scale)
+    if not shares:
+        return None
+    return (1.0 - math.exp(-sum(shares.values()))) ** 4, shares
+
+
+def keystroke_raw(model: KeystrokeRange, x: Floats) -> float:
+    """The raw score: the same power, taken by squaring twice."""
+    found = keystroke_shares(model, x)
+    if found is None:
+        return math.nan
+    base = 1.0 - math.exp(-sum(found[1].values()))
+    return (base * base) * (base * base)
+
+
+class NaiveScoring:
+    """Assesses with an engine's artefacts and policy, but none of its ways."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.policy = engine.policy
+        self.decider = Decider(engine._loaded_policy)
+
+    def raw(
+        self, x: Floats, flow: str, signals: Mapping[str, SignalValue], snapshot: SnapshotSet | None = None
+    ) -> list[float]:
+        """One row of `Engine.raw`."""
+        artifacts = self.engine.artifacts
+        pointer = pointer_shares(artifacts.pointer, x) if artifacts.pointer is not None else None
+        typed = keystroke_raw(artifacts.keystroke, x) if artifacts.keystroke is not None else math.nan
+        bots = [*([pointer[0]] if pointer is not None else []), *([] if math.isnan(typed) else [typed])]
+        device, forensic = artifacts.signals.raw(signals)
+        if forensic > 0.0:
+            bots.append(forensic)
+        model = self.engine.anomaly_of(flow, snapshot)
+        anomaly = anomaly_shares(model, x) if model is not None else None
+        out = dict.fromkeys(CHANNELS, math.nan)
+        out["bot"] = max(bots, default=math.nan)
+        out["anomaly"] = anomaly[0] if anomaly is not None else math.nan
+        if device > 0.0 or x[INDEX["session_device_seen"]] > 0.0:
+            out["device"] = device
+        return [out[channel] for channel in CHANNELS]
+
+    def assess(
+        self,
+        x: Floats,
+        raw: Sequence[float],
+        meta: SessionMeta,
+        signals: Mapping[str, SignalValue],
+        velocity: Mapping[str, Velocity],
+        degraded: Sequence[str],
+        *,
+        snapshot: SnapshotSet | None = None,
+    ) -> Assessment:
+        """One event; updates `meta`."""
+        cell = _cell_of(x, meta)
+        live = (snapshot or EMPTY).calibration.get(meta.flow)
+        calibrator = Calibrator([*([live] if live is not None else []), *self.engine._tables])
+        scores, anytime = self._scores(raw, meta, cell, calibrator, degraded)
+        meta.evaluations += 1
+        before: Any = meta.latched_action
+        facts = Facts(scores.overall_anytime, anytime, signals, velocity, degraded)
+        decision, latch = self.decider.decide(
+            meta.flow, facts, Latch(before, meta.latched_evaluation), meta.evaluations
+        )
+        meta.latched_action, meta.latched_evaluation = latch.action, latch.evaluation
+        level = self.decider.level(scores.overall_anytime)
+        wanted = self.policy.flows[meta.flow].expected_evidence  # type: ignore[index]
+        seen = [name for name in wanted if meta.has(name) or (name == "pointer" and meta.has("touch"))]
+        share, missing = coverage(wanted, seen)
+        detail = _detail(decision.action, level, ended=meta.ended)
+        return Assessment(
+            scores=scores,
+            decision=decision,
+            risk_level=level,
+            risk_score=hundredths(scores.overall_anytime),
+            reasons=self._reasons(x, meta.flow, signals, velocity, snapshot, detail),
+            coverage=share,
+            missing_signals=missing,
+            cell=cell,
+            flagged_by=[name for name in CHANNELS if anytime.get(name, 0.0) >= self.policy.corroborate_at],
+        )
+
+    def _scores(
+        self, raw: Sequence[float], meta: SessionMeta, cell: Cell, calibrator: Calibrator, degraded: Sequence[str]
+    ) -> tuple[Scores, dict[str, float]]:
+        weights = self.policy.flows[meta.flow].weights  # type: ignore[index]
+        needs = {"anomaly": "snapshot", "bot": "models", "device": "models"}
+        now: dict[str, float] = {}
+        anytime: dict[str, float] = {}
+        channels: dict[str, ChannelScore] = {}
+        for i, name in enumerate(CHANNELS):
+            value, highest = raw[i], meta.raw_max[i]
+            if value == value and not highest >= value:
+                highest = meta.raw_max[i] = value
+            weight = weights.get(name)
+            if weight is None:
+                channels[name] = ChannelScore(state="not_expected")
+                continue
+            if highest != highest:
+                channels[name] = ChannelScore(
+                    state="degraded" if needs.get(name) in degraded else "no_data", weight=weight
+                )
+                continue
+            ever = calibrator.score(name, "anytime", cell, highest)
+            found = calibrator.score(name, "now", cell, value) if value == value else None
+            anytime[name] = ever.score
+            if found is not None:
+                now[name] = found.score
+            channels[name] = ChannelScore(
+                state="scored" if found is not None else "no_data",
+                score=found.score if found is not None else None,
+                score_anytime=ever.score,
+                raw=value if found is not None else None,
+                raw_max=highest,
+                weight=weight,
+                calibration=found.calibration if found is not None else ever.calibration,
+            )
+        return Scores(overall=overall(weights, now), overall_anytime=overall(weights, anytime), **channels), anytime
+
+    def _reasons(
+        self,
+        x: Floats,
+        flow: str,
+        signals: Mapping[str, SignalValue],
+        velocity: Mapping[str, Velocity],
+        snapshot: SnapshotSet | None,
+        detail: Literal["facts", "brief", "full"],
+    ) -> list[Reason]:
+        artifacts = self.engine.artifacts
+        found: list[Reason] = []
+        if detail != "facts":
+            limit = 2 if detail == "brief" else 5
+            if artifacts.pointer is not None:
+                found += _model_reasons(x, artifacts.pointer.inputs, pointer_shares(artifacts.pointer, x), "bot", limit)
+            if artifacts.keystroke is not None:
+                typed = keystroke_shares(artifacts.keystroke, x)
+                found += _model_reasons(x, artifacts.keystroke.inputs, typed, "bot", limit)
+        anomaly = self.engine.anomaly_of(flow, snapshot) if detail == "full" else None
+        if anomaly is not None:
+            found += _model_reasons(x, anomaly.inputs, anomaly_shares(anomaly, x), "anomaly", 2)
+        found += [
+            Reason(
+                code=code_of(share.name),
+                category=SIGNALS[share.name].category if share.name in SIGNALS else "device",
+                weight=share.weight,
+                polarity="risk",
+                severity=share.signal.severity,
+                evidence=share.name.replace("_", " ")
+                + ("" if share.signal.value in {True, None} and not isinstance(share.signal.value, float)
+                   else f": {share.signal.value!s:.120}"),
+                basis="signal",
+                channel=channel,
+            )
+            for channel in ("bot", "device")
+            for share in artifacts.signals.explain(signals, channel)
+        ]  # fmt: skip
+        found += self._counter_reasons(velocity)
+        return sorted(found, key=lambda reason: (-reason.weight, reason.code))[:8]
+
+    def _counter_reasons(self, velocity: Mapping[str, Velocity]) -> list[Reason]:
+        limits: dict[tuple[str, str], int] = {}
+        for rule in self.policy.rules:
+            if rule.velocity is not None:
+                key = (rule.velocity.counter, rule.velocity.window)
+                limits[key] = min(rule.velocity.at_least, limits.get(key, rule.velocity.at_least))
+        found = []
+        for (counter, window), limit in limits.items():
+            value = getattr(velocity.get(counter), window, None)
+            if value is None or value < limit:
+                continue
+            entity, what = counter.split("_", 1)
+            about = "about " if velocity[counter].approximate else ""
+            found.append(
+                Reason(
+                    code=f"{counter.upper()}_{window.upper()}",
+                    category="velocity",
+                    weight=value / (value + limit),
+                    polarity="risk",
+                    evidence=f"{about}{value} {what} with this {entity} in {_WINDOWS[window]}",
+                    basis="counter",
+                    channel="device",
+                )
+            )
+        return found
+
+
+def _model_reasons(
+    x: Floats, inputs: Sequence[int] | NDArray[np.int64], found: tuple[float, Shares] | None,
+    channel: Literal["bot", "anomaly"], limit: int,
+) -> list[Reason]:  # fmt: skip
+    if found is None:
+        return []
+    risk, shares = found
+    stems = sorted({stem_of(name) for name in NAMES})
+    sums = dict.fromkeys(stems, 0.0)
+    strongest: dict[str, tuple[float, int]] = {}
+    total = 0.0
+    for k, feature in enumerate(inputs):
+        share, stem = shares.get(k, 0.0), stem_of(NAMES[feature])
+        sums[stem] += share
+        total += abs(share)
+        if abs(share) > strongest.get(stem, (0.0, 0))[0]:
+            strongest[stem] = (abs(share), int(feature))
+    reasons = []
+    for stem in sorted(stems, key=lambda stem: -abs(sums[stem]))[:limit] if total > 0.0 else ():
+        against = sums[stem] > 0.0
+        weight = abs(sums[stem]) / total * (risk if against else 1.0 - risk)
+        if weight < 0.02:
+            continue
+        feature = FEATURES[strongest[stem][1]]
+        value = float(x[strongest[stem][1]])
+        unit = "" if feature.unit in {"1", "code"} else f" {feature.unit}"
+        reasons.append(
+            Reason(
+                code=("ANOMALY_" if channel == "anomaly" else "") + stem + (RISK_SUFFIX if against else TRUST_SUFFIX),
+                category="anomaly" if channel == "anomaly" else "behaviour",
+                weight=min(1.0, weight),
+                polarity="risk" if against else "trust",
+                evidence=f"{feature.description.rstrip('.')}: {'no data' if value != value else f'{value:.3g}'}{unit}",
+                basis="model",
+                channel=channel,
+            )
+        )
+    return reasons
+
+
+def _detail(action: Action, level: str, *, ended: bool) -> Literal["facts", "brief", "full"]:
+    if action != "allow" or level != "low":
+        return "full"
+    return "brief" if ended else "facts"
+
+
+def _cell_of(x: Floats, meta: SessionMeta) -> Cell:
+    samples, keys = float(x[INDEX["pointer_samples"]]), float(x[INDEX["keystroke_keys"]])
+    has_pointer, has_keys = samples > 0, keys > 0
+    if has_pointer and has_keys:
+        few_keys, few_moves = keys < 10, samples < 10
+        has_keys, has_pointer = not few_keys or few_moves, not few_moves or few_keys
+    return Cell(
+        meta.flow,
+        input_of(meta.pointer_type, has_pointer=has_pointer, has_keys=has_keys),
+        source_of(meta.collector, meta.sampling_interval_ms),
+        evidence_of(float(x[INDEX["session_observed_s"]])),
+    )
