@@ -61,19 +61,24 @@ def cloud_event_headers(
     epoch milliseconds, years 1970 to 9999. `trace` is what `trace_context` took from the input. Raises KeyError for a
     type that is not published.
     """
-    second, milli = divmod(time_ms, 1000)
     return [
         *_STATIC[message_type],
         ("ce_id", id.encode()),
-        ("ce_time", b"%s.%03dZ" % (_second(second), milli)),
+        _time(time_ms),
         ("ce_subject", subject.encode()),
         *trace,
     ]
 
 
 @lru_cache(maxsize=64)
+def _time(time_ms: int) -> Header:
+    """`ce_time`: RFC 3339 date and time, UTC. Successive events share it, so it is formatted once."""
+    second, milli = divmod(time_ms, 1000)
+    return ("ce_time", b"%s.%03dZ" % (_second(second), milli))
+
+
+@lru_cache(maxsize=64)
 def _second(epoch_s: int) -> bytes:
-    """RFC 3339 date and time of a second, UTC. Successive events share it, so it is formatted once."""
     return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
 
 

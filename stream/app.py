@@ -21,9 +21,10 @@ from stream.crash_guard import CrashGuard
 from stream.crash_isolation import CrashLimit
 from stream.deadletter import DEADLETTER_TOPIC, DeadLetterLimit
 from stream.door import Door
-from stream.evaluation import FEATURES_TOPIC, RISK_TOPIC, Evaluator
+from stream.evaluation import Evaluator
 from stream.health import Health
 from stream.metrics import Metrics
+from stream.outgoing import FEATURES_TOPIC, RISK_TOPIC
 from stream.ownership import Ownership
 from stream.partition import OwnedPartition
 from stream.pipeline import LineStopped, Pipeline

@@ -1,14 +1,13 @@
 """What a chunk's records are on their way through the stages: items, what was refused, what was scored."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 from confluent_kafka import Message
 
 from schemas.envelope import Rejected
 from schemas.erasure import Erasure
-from schemas.risk import RiskEvent
-from schemas.served import ServedFeatures
 from schemas.signals import Signal
 from schemas.telemetry import Telemetry
 from stream.origin import Origin
@@ -45,13 +44,30 @@ class Refused(msgspec.Struct):
     origin: Origin | None = None
 
 
-@dataclass(slots=True)
-class Evaluated:
-    """One scored record: its risk event, and its served vector where its session is in the sample."""
+class Halves(msgspec.Struct, frozen=True, gc=False):
+    """An encoded risk event, around the place of its latency."""
+
+    before: bytes
+    after: bytes
+
+
+NOTHING: Final = Halves(b"", b"")
+
+
+class Evaluated(msgspec.Struct, gc=False):
+    """One scored record: its encoded risk event and, where its session is in the sample, its served vector."""
 
     item: Item
-    event: RiskEvent
-    served: ServedFeatures | None
+    evaluation_id: str
+    scored_at: int
+    flow: str
+    action: str
+    degraded: list[str]
+    stages_ms: dict[str, float]
+    """Time by stage, ms; one object for all that was evaluated together, complete after the last."""
+    risk: Halves
+    """Empty, as the served vector is, where the record is only folded again: its event was published long ago."""
+    served: bytes | None
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ Pure work on the loop: no wait, no I/O. A segment is a run of events, in offset 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -18,22 +18,19 @@ from models.engine import Assessment, Engine
 from models.scorer import FloatArray
 from models.snapshots import SnapshotSet
 from schemas.deadletter import DeadLetterReason
-from schemas.envelope import Rejected, cloud_event_headers, encode, trace_context
+from schemas.envelope import Rejected, encode
 from schemas.risk import CHANNELS, RiskEvent, SignalValue, Source, Velocity, Versions
 from schemas.served import ServedFeatures
 from schemas.signals import Signal
 from schemas.telemetry import Telemetry
 from stream import __version__
-from stream.batch import Batch, ErasureItem, Evaluated, Item
+from stream.batch import NOTHING, Batch, ErasureItem, Evaluated, Item
 from stream.counters import ChunkCounters
 from stream.metrics import Stage
+from stream.outgoing import HalfEncoder
 from stream.partition import OwnedPartition
 from stream.sampling import FeatureSampler
 from stream.sequence import out_of_reach
-from stream.transport import OutRecord
-
-RISK_TOPIC: Final = "risk.events"
-FEATURES_TOPIC: Final = "risk.features"
 
 
 class SnapshotSource(Protocol):
@@ -66,6 +63,7 @@ class Evaluator:
         self._sampler = sampler
         self._ref_key_version = ref_key_version
         self._now_ms = now_ms
+        self._halves = HalfEncoder()
         self._versions_of: tuple[Engine, SnapshotSet, Versions] | None = None
 
     def evaluate(
@@ -164,11 +162,21 @@ class Evaluator:
             meta = metas[i]
             risk_event = self._risk_event(owned, item, meta, assessment, signals[i], velocity[i], degraded[i], snapshot)
             served = self._served(item, meta, assessment, vectors[i], raw[i], risk_event)
-            batch.evaluated.append(Evaluated(item, risk_event, served))
-        decide_s = lap("decide")
-        stages_ms["decide"] = decide_s * 1000.0
-        for evaluated in batch.evaluated[-n:]:
-            evaluated.event.latency_ms = stages_ms
+            told = item.offset >= owned.publish_from
+            batch.evaluated.append(
+                Evaluated(
+                    item,
+                    risk_event.evaluation_id,
+                    risk_event.scored_at,
+                    meta.flow,
+                    assessment.decision.action,
+                    degraded[i],
+                    stages_ms,
+                    self._halves.encode(risk_event) if told else NOTHING,
+                    encode(served) if told and served is not None else None,
+                )
+            )
+        stages_ms["decide"] = lap("decide") * 1000.0
 
     def _risk_event(  # noqa: PLR0917 - all that one event is made of, called once
         self,
@@ -259,52 +267,6 @@ class Evaluator:
             made = engine.versions_of(pipeline=__version__, snapshot=snapshot, ref_key=self._ref_key_version)
             known = self._versions_of = (engine, snapshot, made)
         return known[2]
-
-
-def outgoing(evaluated: Evaluated, decode_ms: float, read_ms: float, received_at: float, now: float) -> list[OutRecord]:
-    """Encode one scored record's risk event and served vector for publishing, in the partition of their source.
-
-    `received_at` and `now` are of the same monotonic clock, s.
-    """
-    event = evaluated.event
-    source = event.source
-    event.latency_ms = {
-        "decode": decode_ms,
-        "read": read_ms,
-        **event.latency_ms,
-        "total": (now - received_at) * 1000.0,
-    }
-    trace = trace_context(evaluated.item.headers)
-    key = event.session_id.encode()
-    found = [
-        OutRecord(
-            topic=RISK_TOPIC,
-            partition=source.partition,
-            key=key,
-            value=encode(event),
-            headers=cloud_event_headers(
-                RiskEvent, id=event.evaluation_id, subject=event.session_id, time_ms=event.scored_at, trace=trace
-            ),
-        )
-    ]
-    served = evaluated.served
-    if served is not None:
-        found.append(
-            OutRecord(
-                topic=FEATURES_TOPIC,
-                partition=source.partition,
-                key=key,
-                value=encode(served),
-                headers=cloud_event_headers(
-                    ServedFeatures,
-                    id=event.evaluation_id,
-                    subject=event.session_id,
-                    time_ms=event.scored_at,
-                    trace=trace,
-                ),
-            )
-        )
-    return found
 
 
 def _erase(owned: OwnedPartition, item: ErasureItem, batch: Batch) -> None:

@@ -20,10 +20,10 @@ from schemas.snapshot import Snapshot
 from stream import kafka_properties
 from stream.agents import Tasks, register
 from stream.artefacts import Artefacts
-from stream.evaluation import FEATURES_TOPIC
 from stream.health import Health
 from stream.learning import FlowLearner, Made
 from stream.metrics import Metrics
+from stream.outgoing import FEATURES_TOPIC
 from stream.process import SNAPSHOT_WAIT_S, check_topics, make_app, places_of, run_faust, serve, transport_options
 from stream.records import offset_of
 from stream.settings import Settings

@@ -19,10 +19,11 @@ from stream.batch import Batch, ErasureItem, Evaluated
 from stream.counters import AnsweredReads, ChunkCounters, CounterPlan, by_bucket
 from stream.crash_isolation import NotCurrent, OneByOne
 from stream.deadletter import dead_letter
-from stream.evaluation import Evaluator, outgoing
+from stream.evaluation import Evaluator
 from stream.intake import Intake
 from stream.logs import frames
 from stream.metrics import Metrics
+from stream.outgoing import outgoing
 from stream.partition import OwnedPartition
 from stream.patience import Patience
 from stream.records import append_ms_of, offset_of
@@ -290,13 +291,9 @@ class Pipeline:
         owned.watermark = new
 
     def _outgoing(self, owned: OwnedPartition, batch: Batch, clock: StageClock) -> tuple[list[OutRecord], int]:
-        out: list[OutRecord] = []
-        folded_only = 0
-        for evaluated in batch.evaluated:
-            if evaluated.item.offset < owned.publish_from:
-                folded_only += 1
-            else:
-                out.extend(outgoing(evaluated, clock.decode_ms, clock.read_ms, clock.began, time.perf_counter()))
+        told = [one for one in batch.evaluated if one.item.offset >= owned.publish_from]
+        folded_only = len(batch.evaluated) - len(told)
+        out = outgoing(told, owned.number, clock.decode_ms, clock.read_ms, clock.began, time.perf_counter)
         for refused in batch.rejected:
             record = refused.record
             if offset_of(record) >= owned.publish_from:
@@ -336,9 +333,9 @@ class Pipeline:
         for (flow, action), number in _tally(batch.evaluated).items():
             metrics.risk_events.add(number, flow, action)
         for evaluated in batch.evaluated:
-            if evaluated.event.redriven:
+            if evaluated.item.origin is not None:
                 metrics.redriven.inc()
-            for dependency in evaluated.event.degraded:
+            for dependency in evaluated.degraded:
                 metrics.degraded_events.labels(dependency).inc()
 
 
@@ -361,6 +358,6 @@ def _same_watermark(owned: OwnedPartition, found: Watermark | None) -> None:
 def _tally(evaluated: Sequence[Evaluated]) -> dict[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = {}
     for one in evaluated:
-        key = (one.event.flow, one.event.decision.action)
+        key = (one.flow, one.action)
         found[key] = found.get(key, 0) + 1
     return found

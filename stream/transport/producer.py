@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from confluent_kafka import KafkaError, KafkaException
 
 from .clientlog import client_log
@@ -43,9 +44,8 @@ _RETRIABLE = frozenset(
 _LEAVES_GAP = frozenset({"_GAPLESS_GUARANTEE", "_MSG_TIMED_OUT"})
 
 
-@dataclass(frozen=True, slots=True)
-class OutRecord:
-    """One record to produce."""
+class OutRecord(msgspec.Struct, frozen=True, gc=False):
+    """One record to produce. Its length is what it holds in bytes: value, key, and headers with their names."""
 
     topic: str
     value: bytes | None
@@ -57,7 +57,8 @@ class OutRecord:
     """Epoch milliseconds; None: now."""
 
     def __len__(self) -> int:
-        return len(self.value or b"") + len(self.key or b"")
+        size = len(self.value or b"") + len(self.key or b"")
+        return size + _header_bytes(self.headers) if self.headers else size
 
 
 class Producer:
@@ -88,7 +89,7 @@ class Producer:
         self._partition_counts: dict[str, int] = {}
         self.counters = ProducerCounters()
         self.in_flight_bytes = 0
-        """Bytes of keys and values not yet acknowledged."""
+        """Bytes of values, keys and headers not yet acknowledged."""
         self.in_flight_records = 0
 
     def start(self) -> None:
@@ -179,7 +180,7 @@ class Producer:
     # --- one batch ---------------------------------------------------------------------------------
 
     async def _hand_over(self, records: Sequence[OutRecord], batch: _Batch) -> None:
-        sender, errors = batch.sender, batch.errors
+        sender, errors, report = batch.sender, batch.errors, batch.report
         refused: set[tuple[str, object]] = set()
         sent = 0
         try:
@@ -192,7 +193,7 @@ class Producer:
                         errors[index] = _never_sent()
                         break
                     try:
-                        _produce(sender, record, partial(batch.report, index))
+                        _produce(sender, record, partial(report, index))
                         sent += 1
                         break
                     except BufferError:  # until there is room, or the deadline retires the sender
@@ -338,15 +339,25 @@ class _Batch:
 
 
 def _produce(sender: Sender, record: OutRecord, on_delivery: Callable[..., None]) -> None:
+    headers, partition = record.headers, record.partition
+    # All by position, in the bindings' order (the callback has two names there): several times cheaper than by name.
     sender.client.produce(
         record.topic,
         record.value,
         record.key,
-        -1 if record.partition is None else record.partition,
+        -1 if partition is None else partition,
         on_delivery,
-        timestamp=record.timestamp_ms or 0,
-        headers=list(record.headers) if record.headers else None,
+        None,
+        record.timestamp_ms or 0,
+        headers if type(headers) is list else list(headers or ()),
     )
+
+
+def _header_bytes(headers: Sequence[tuple[str, bytes | None]]) -> int:
+    try:
+        return sum(map(len, chain.from_iterable(headers)))  # type: ignore[arg-type]
+    except TypeError:  # a header without a value
+        return sum(len(name) + len(value or b"") for name, value in headers)
 
 
 def _place(record: OutRecord) -> tuple[str, object]:

@@ -166,3 +166,9 @@ async def test_what_a_lost_partition_had_handed_over_is_not_sent(mock_kafka: str
         await rig.until(lambda: failed, 5)
         assert [f.retriable for f in failed[0].failures] == [True]
     assert read(mock_kafka, out) == []
+
+
+def test_a_record_weighs_its_headers_too() -> None:
+    assert len(OutRecord("t", b"12345", b"k", 0, [("abc", b"12"), ("d", None)])) == 12
+    assert len(OutRecord("t", b"12345", b"k", 0, (("abc", b"12"), ("d", b"")))) == 12
+    assert len(OutRecord("t", None)) == 0
