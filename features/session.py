@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features import codec
-from features.codec import STATE_VERSION, StateMismatch, decode, encode
+from features.codec import STATE_VERSION, StateMismatch, decode, encode, encode_all
 from features.columns import Columns, columns_of
 from features.fold import STATE_DTYPE, STATE_WIDTH, begin_row, fold_rows, merge_rows
 from features.meta import Meta, SignalRecord, Upstream
@@ -25,6 +25,7 @@ __all__ = [
     "columns_of",
     "decode",
     "encode",
+    "encode_all",
     "finalize",
     "fold_chunk",
     "merge",

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from confluent_kafka import Message
 
-from features.session import StateMismatch, encode
+from features.session import StateMismatch, encode_all
 from features.session import decode as decode_state
 from schemas.deadletter import OF_ONE_SESSION, DeadLetterReason
 from schemas.envelope import Rejected
@@ -239,10 +239,10 @@ class Pipeline:
         """Stages 6 and 7: publish and await; then write links, states and watermark; then count."""
         out, folded_only = self._outgoing(owned, batch, clock)
         # Encoded before anything is published: a state that can't be must not follow events that were.
-        blobs: dict[str, bytes | None] = {}
-        for session_id in batch.touched:
-            slot, meta = owned.sessions.get(session_id)
-            blobs[session_id] = encode(session_id, meta, owned.sessions.rows[slot])
+        cached = owned.sessions
+        touched = [(session_id, *cached.get(session_id)) for session_id in batch.touched]
+        states = encode_all([(session_id, meta, slot) for session_id, slot, meta in touched], cached.rows)
+        blobs: dict[str, bytes | None] = dict(zip(batch.touched, states, strict=True))
         gone = [session_id for session_id in batch.erased if session_id not in blobs]
         blobs.update(dict.fromkeys(gone))
         clock.pause()

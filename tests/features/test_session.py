@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from features import recorded
 from features.registry import FEATURES, HIGH, INDEX, LOW, N_FEATURES, select
@@ -21,6 +22,7 @@ from features.session import (
     columns_of,
     decode,
     encode,
+    encode_all,
     finalize,
     fold_chunk,
     merge,
@@ -292,11 +294,35 @@ def test_the_codec_gives_back_every_bit() -> None:
     assert msgspec.msgpack.encode(again) == msgspec.msgpack.encode(meta)
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(0, 2**32 - 1), min_size=STATE_WIDTH, max_size=STATE_WIDTH))
-def test_the_codec_gives_back_any_bits(bits: list[int]) -> None:
-    row = np.array(bits, np.uint32).view(np.float32)
-    assert decode("s", encode("s", Meta(), row))[1].tobytes() == row.tobytes()
+def packed_plainly(row: NDArray[np.float32]) -> bytes:
+    """The numbers of a row as the codec's docstring says it."""
+    used = [number for number in row if number.view(np.uint32)]
+    small = [bool(1 <= number <= 255 and number == np.floor(number)) for number in used]
+    numbers = [bytes([int(x)]) if is_small else x.tobytes() for x, is_small in zip(used, small, strict=True)]
+    masks = [np.packbits(np.array(mask, bool), bitorder="little") for mask in (row.view(np.uint32) != 0, small)]
+    return b"".join([*(mask.tobytes() for mask in masks), *numbers])
+
+
+EDGES = np.array([0, -0.0, 1, 2, 254, 255, 256, -1, 0.5, 254.5, np.nan, np.inf, -np.inf, 1e-45], np.float32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2**32), st.floats(0, 1), st.floats(0, 1)), max_size=3), st.integers(1, 40))
+def test_the_codec_gives_back_any_bits(kinds: list[tuple[int, float, float]], sessions: int) -> None:
+    rows = np.zeros((len(kinds) + 1, STATE_WIDTH), np.float32)
+    for row, (seed, edges, used) in zip(rows, kinds, strict=False):
+        rng = np.random.default_rng(seed)
+        anything = rng.integers(0, 2**32, STATE_WIDTH, np.uint32).view(np.float32)
+        chosen = np.where(rng.random(STATE_WIDTH) < edges, rng.choice(EDGES, STATE_WIDTH), anything)
+        row[:] = np.where(rng.random(STATE_WIDTH) < used, chosen, 0)
+    written = encode_all([(f"s{i}", Meta(n_events=i), i % len(rows)) for i in range(sessions)], rows)
+    for i, blob in enumerate(written):
+        row = rows[i % len(rows)]
+        meta, again = decode(f"s{i}", blob)
+        assert again.tobytes() == row.tobytes()
+        assert meta.n_events == i
+        assert blob.endswith(packed_plainly(row))
+        assert blob == encode(f"s{i}", Meta(n_events=i), row)
 
 
 def test_a_session_is_small() -> None:
