@@ -1,4 +1,4 @@
-"""The Faust agents: thin, one a topic. Each hands its chunks to a task and takes the next; nothing here can raise."""
+"""The Faust agents: thin, one a topic. A task gets each chunk, from the transport itself; nothing here can raise."""
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
@@ -6,7 +6,7 @@ from typing import Final
 
 import faust
 
-from stream.transport import Chunk
+from stream.transport import Chunk, Transport
 
 TELEMETRY_TOPIC: Final = "capture.telemetry"
 SIGNALS_TOPIC: Final = "capture.signals"
@@ -38,3 +38,6 @@ def register(app: faust.App, topic: str, handle: Handler, tasks: Tasks) -> None:
             tasks.start(handle(chunk))
 
     app.agent(app.topic(topic), name=topic)(agent)
+    if isinstance(app.transport, Transport):
+        # The agent subscribes; what it would do with a chunk is done without the way through Faust's stream.
+        app.transport.hand_to(topic, lambda chunk: tasks.start(handle(chunk)))

@@ -16,6 +16,7 @@ from stream.deadletter import dead_letter
 from stream.metrics import Metrics
 from stream.origin import Origin, OriginRefused, read_origin, without_origin
 from stream.records import append_ms_of, offset_of
+from stream.stage_clock import StageClock
 from stream.transport import Chunk, OutRecord, ProduceError
 from stream.transport.headers import headers_of
 
@@ -39,14 +40,15 @@ class Door:
         With `isolation`, record by record. Raises ProduceError and CrashLimit, with the chunk abandoned, when not all
         could be delivered and when the partition must stand still.
         """
+        clock = StageClock(self._metrics)
         try:
             if isolation is None:
-                await self._forward(chunk, chunk.records)
+                await self._forward(chunk, chunk.records, clock)
             else:
                 await isolation.process(
                     chunk,
-                    lambda records: self._forward(chunk, records),
-                    lambda record, why: self._forward(chunk, [record], why),
+                    lambda records: self._forward(chunk, records, clock),
+                    lambda record, why: self._forward(chunk, [record], clock, why),
                 )
         except NotCurrent:
             chunk.abandon("not current")
@@ -58,10 +60,13 @@ class Door:
         except CrashLimit:
             chunk.abandon("crashes")
             raise
-        chunk.done()
+        chunk.done(clock.loop_s)
 
-    async def _forward(self, chunk: Chunk, records: Sequence[Message], why: Rejected | None = None) -> None:
+    async def _forward(
+        self, chunk: Chunk, records: Sequence[Message], clock: StageClock, why: Rejected | None = None
+    ) -> None:
         """Forward records, or make dead letters of them, because of what they hold or, where it is given, of `why`."""
+        clock.resume()
         out: list[OutRecord] = []
         rejected_as: list[str] = []
         for record in records:
@@ -92,6 +97,7 @@ class Door:
             key = signal.session_id.encode()
             # What is forwarded is a record of its own there; a first place at the door means nothing in that topic.
             out.append(OutRecord(self._telemetry_topic, value, key=key, headers=without_origin(headers)))
+        clock.pause()
         if not chunk.is_current():
             raise NotCurrent
         await self._publish(out)

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 SNAPSHOT_WAIT_S: Final = 5.0
 """Longest wait, at start, for the live models; without them the shipped ones serve until they come."""
+FIRST_CHUNK_RECORDS: Final = 8
+"""Most records of the first chunks: nothing is cached then, and what they cost is not known. It doubles from there."""
 _LEAVING_S: Final = 6.0
 """Of the limit of a stop: for leaving the group, and for what was just handed to the producer."""
 
@@ -88,6 +90,7 @@ def transport_options(settings: Settings, group: str, consumed: Iterable[str]) -
         drain_deadline_s=min(4.0, 0.6 * session_s),
         stop_deadline_s=settings.health.stop_s - _LEAVING_S,
         target_loop_s=pipeline.target_chunk_ms / 1000.0,
+        initial_chunk_records=FIRST_CHUNK_RECORDS,
         max_chunk_bytes=pipeline.max_chunk_bytes,
         hold_records=pipeline.pending_records,
         pause_high_bytes=pipeline.pending_bytes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import confluent_kafka
@@ -12,6 +13,7 @@ from faust.types import AppT
 from yarl import URL
 
 from .admin import ClusterInfo
+from .chunk import Chunk
 from .conductor import Conductor, Fetcher
 from .consumer import Consumer
 from .engine import Engine
@@ -41,6 +43,8 @@ class Transport(BaseTransport):
         self.bootstrap = ",".join(f"{u.host or '127.0.0.1'}:{u.port or DEFAULT_PORT}" for u in url)
         """librdkafka's ``bootstrap.servers``."""
         self.counters = Counters()
+        self.receivers: dict[str, Callable[[Chunk], object]] = {}
+        """Who gets the chunks of a topic directly: see :meth:`hand_to`."""
         self._is_used = False
         self.setup(TransportOptions(), None)
 
@@ -75,6 +79,16 @@ class Transport(BaseTransport):
 
     def _producer_died(self, error: TransportFatalError) -> None:
         self._engine().fatal(error)
+
+    def hand_to(self, topic: str, receive: Callable[[Chunk], object]) -> None:
+        """Call ``receive`` with each chunk of a topic, instead of the agent that subscribes to it. Before the start.
+
+        It returns at once, having started a task. A chunk on its way through an agent passes a channel, a stream and
+        the sensors of Faust, which cost more event-loop time than everything else between poll and pipeline.
+        """
+        if self._is_used:
+            raise TransportConfigurationError("the transport is in use already: say first who gets the chunks")
+        self.receivers[topic] = receive
 
     # --- for the pipeline; on the event loop -------------------------------------------------------
 
