@@ -31,6 +31,7 @@ from stream.refs import RefHasher
 from stream.stage_clock import StageClock
 from stream.state import CounterRead, StateStore, StoreError, Watermark, WatermarkConflict
 from stream.transport import Chunk, OutRecord, TransportError
+from stream.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Pipeline:
         self._intake = Intake(refs, metrics)
         self._metrics = metrics
         self._patience = Patience(metrics)
+        self._turns = Turns()
         self._session_ttl_ms = session_ttl_ms
         self._counters_refresh_ms = counters_refresh_ms
         self._cached_sessions = cached_sessions
@@ -161,11 +163,13 @@ class Pipeline:
         await self._finish(owned, chunk, batch, ChunkCounters([], [], 0), offset_of(record), clock)
 
     async def _run(self, owned: OwnedPartition, chunk: Chunk, records: list[Message], clock: StageClock) -> None:
+        await self._turns.take()
         clock.start()
         batch = self._intake.batch(owned, records)
         clock.decode_ms = clock.lap("decode") * 1000.0
         clock.pause()
         counters = await self._read(owned, chunk, batch)
+        await self._turns.take()
         clock.read_ms = clock.lap("read") * 1000.0
         clock.resume()
         self._evaluator.evaluate(owned, batch.items, counters, clock.lap, batch)
