@@ -10,8 +10,6 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-import uvloop
-
 from features.registry import REGISTRY_HASH
 from features.session import STATE_VERSION, warm_up
 from stream import __version__, kafka_properties, logs, topics
@@ -22,7 +20,6 @@ from stream.crash_isolation import CrashLimit
 from stream.deadletter import DEADLETTER_TOPIC, DeadLetterLimit
 from stream.door import Door
 from stream.evaluation import Evaluator
-from stream.health import Health
 from stream.metrics import Metrics
 from stream.outgoing import FEATURES_TOPIC, RISK_TOPIC
 from stream.ownership import Ownership
@@ -30,13 +27,13 @@ from stream.partition import OwnedPartition
 from stream.pipeline import LineStopped, Pipeline
 from stream.process import (
     SNAPSHOT_WAIT_S,
+    Lifecycle,
     check_topics,
     make_app,
     make_store,
+    new_event_loop,
     places_of,
     quiet_garbage_collector,
-    run_faust,
-    serve,
     transport_options,
 )
 from stream.records import place
@@ -55,9 +52,7 @@ from stream.transport import (
     TransportFatalError,
     configure,
 )
-from stream.transport_watch import TransportWatch
-from stream.waits import NOTICED_S, Dependency, Wait, call_limit_s
-from stream.watchdog import RunningClock, Watchdog
+from stream.waits import Dependency, Wait, call_limit_s
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +68,6 @@ class Worker:
     def __init__(self, settings: Settings, stop: Stop | None = None) -> None:
         """Load and check everything. Raises SettingsError, ArtifactError, BrokerError with one line each."""
         self._settings = settings
-        self._stop = stop or Stop(settings.health.stop_s)
         self._refs = RefHasher(settings.keys)
         self.metrics = Metrics()
         self.artefacts = Artefacts(settings.artefacts, self.metrics)
@@ -82,8 +76,6 @@ class Worker:
         self._snapshots = SnapshotReader(self._consumer_properties, self.metrics)
         self._snapshots.begin()  # it waits for the broker most of the time; the kernels are loaded meanwhile
         warm_up()
-        clock = RunningClock()
-        self.health = Health(settings.health.stall_s, clock, settings.health.restart_s)
         self.store: StateStore = make_store(settings.redis, f"{STATE_VERSION}.{counts[TELEMETRY_TOPIC]}")
         self._tasks = Tasks()
         self._call_limit_s = call_limit_s(settings.redis.timeout_s)
@@ -116,6 +108,8 @@ class Worker:
             transport_options(settings, settings.kafka.group, (TELEMETRY_TOPIC, SIGNALS_TOPIC)),
             self.ownership,
         )
+        self._life = Lifecycle(self.app, self.transport, self.metrics, settings, stop)
+        self.health = self._life.health
         publish = self.transport.producer.produce_batch
         self._pipeline = Pipeline(
             evaluator=Evaluator(
@@ -136,42 +130,27 @@ class Worker:
         self._door = Door(TELEMETRY_TOPIC, publish, self.metrics)
         register(self.app, TELEMETRY_TOPIC, self._score, self._tasks)
         register(self.app, SIGNALS_TOPIC, self._forward, self._tasks)
-        self._watchdog = Watchdog(self.health, clock, self.metrics, settings.health.restart_s, self.transport.last_poll)
         self._forwards: dict[int, Wait] = {}
-        self._watch = TransportWatch()
-        self.metrics.registry.register(self._watch)
         self._store_watch = StoreWatch(self.store)
         self.metrics.registry.register(self._store_watch)
         self.app.timer(1.0)(self._tick)
         self.app.timer(CHECK_S)(self._look_at_store)
-        self.app.on_before_shutdown.connect(self._draining)
         self.metrics.build_info.labels(__version__, REGISTRY_HASH[:12]).set(1)
 
     def run(self) -> None:
         """Run until a signal stops it; everything in flight is finished first."""
         settings = self._settings
-        loop = uvloop.new_event_loop()
-        asyncio.set_event_loop(loop)
+        loop = new_event_loop()
         loop.add_signal_handler(signal.SIGHUP, self.artefacts.look_now)
         loop.run_until_complete(self.store.open())
         loop.run_until_complete(self._look_at_store())
         if not self._snapshots.wait(SNAPSHOT_WAIT_S):
             log.warning("the live models were not read in %s s; shipped ones serve until they are", SNAPSHOT_WAIT_S)
         self.artefacts.start()
-        server = serve(self.health, self.metrics, settings)
-        quiet_garbage_collector()
-        log.info("worker starting", extra={"version": __version__, "group": settings.kafka.group})
-        status = 1
-        try:
-            run_faust(self.app, loop, self._stop, self._watchdog, self._drain)
-            status = 0
-        finally:
-            self._snapshots.stop()
-            self.artefacts.stop()
-            if server is not None:
-                server.close()
-            log.info("worker stopped")
-            self._stop.ended(status)
+        with self._life.serving("worker", self._snapshots.stop, self.artefacts.stop):
+            quiet_garbage_collector()
+            log.info("worker starting", extra={"version": __version__, "group": settings.kafka.group})
+            self._life.run(loop)
 
     async def _score(self, chunk: Chunk) -> None:
         """Process a chunk of telemetry; what may go wrong is decided here, per partition."""
@@ -269,8 +248,7 @@ class Worker:
         self.metrics.ready.set(1)
 
     async def _tick(self) -> None:
-        stats = self.transport.stats()
-        self._watch.stats = stats
+        stats = self._life.look()
         if stats.counters.assigns_total and not stats.partitions and not stats.starting_partitions:
             # More workers than partitions: this one is ready to take over.
             self._assigned()
@@ -283,7 +261,7 @@ class Worker:
             places[_START] = (tries, 1)
             if (dependency := self.ownership.wait.noticed(self._call_limit_s)) is not None:
                 waits[_START] = dependency
-        self.health.observe_partitions(places, broker_reachable=stats.brokers_away_s < NOTICED_S, waits=waits)
+        self._life.observe(stats, places, waits)
 
     async def _look_at_store(self) -> None:
         await self._store_watch.look(TELEMETRY_TOPIC, self.ownership.owned)
@@ -296,15 +274,6 @@ class Worker:
             return None if owned is None else owned.wait.noticed(self._call_limit_s)
         wait = self._forwards.get(number)
         return None if wait is None else wait.noticed(self._call_limit_s)
-
-    async def _draining(self, *_: object, **__: object) -> None:
-        """The app stops, for whatever reason."""
-        self._stop.begin()
-        self._drain()
-
-    def _drain(self) -> None:
-        self.health.draining()
-        self.metrics.ready.set(0)
 
     @staticmethod
     def _checked_topics(kafka: KafkaSettings) -> dict[str, int]:

@@ -5,13 +5,11 @@ and reads on, per flow, from the offsets that it contains, whatever the group ha
 further than the latest snapshot goes on from its own trees and offsets, also after it lost partitions for a while.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-import uvloop
 from confluent_kafka import Message
 
 from schemas.base import FLOWS, Flow
@@ -20,19 +18,24 @@ from schemas.snapshot import Snapshot
 from stream import kafka_properties
 from stream.agents import Tasks, register
 from stream.artefacts import Artefacts
-from stream.health import Health
 from stream.learning import FlowLearner, Made
 from stream.metrics import Metrics
 from stream.outgoing import FEATURES_TOPIC
-from stream.process import SNAPSHOT_WAIT_S, check_topics, make_app, places_of, run_faust, serve, transport_options
+from stream.process import (
+    SNAPSHOT_WAIT_S,
+    Lifecycle,
+    check_topics,
+    make_app,
+    new_event_loop,
+    places_of,
+    transport_options,
+)
 from stream.records import offset_of
 from stream.settings import Settings
 from stream.snapshots import SNAPSHOTS_TOPIC, Learnt, SnapshotReader
 from stream.stopping import Stop
 from stream.transport import Chunk, OutRecord, ProduceError, StartAt, StartRequest, TransportHooks, configure
-from stream.transport_watch import TransportWatch
-from stream.waits import NOTICED_S, Dependency
-from stream.watchdog import RunningClock, Watchdog
+from stream.waits import Dependency
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +50,10 @@ class Learner:
     def __init__(self, settings: Settings, stop: Stop | None = None) -> None:
         """Load and check everything. Raises SettingsError, ArtifactError, BrokerError with one line each."""
         self._settings = settings
-        self._stop = stop or Stop(settings.health.stop_s)
         self.metrics = Metrics()
-        # Not watched: new models reach a learner when it starts, for what it has learnt is of the old ones.
+        # Not watched: only the shape of trees that begin anew is taken from them, and what was learnt keeps its own.
         self.engine = Artefacts(settings.artefacts, self.metrics).current
         self._partitions = check_topics(settings.kafka, [FEATURES_TOPIC, SNAPSHOTS_TOPIC])[FEATURES_TOPIC]
-        clock = RunningClock()
-        self.health = Health(settings.health.stall_s, clock, settings.health.restart_s)
         self._snapshots = SnapshotReader(kafka_properties.consumer(settings.kafka), self.metrics)
         self._tasks = Tasks()
         self._flows: dict[Flow, FlowLearner] = {}
@@ -63,32 +63,20 @@ class Learner:
         self.transport = configure(
             self.app, transport_options(settings, group, (FEATURES_TOPIC,)), _FromSnapshots(self._adopt, self._start_of)
         )
-        self._watchdog = Watchdog(self.health, clock, self.metrics, settings.health.restart_s, self.transport.last_poll)
-        self._watch = TransportWatch()
-        self.metrics.registry.register(self._watch)
+        self._life = Lifecycle(self.app, self.transport, self.metrics, settings, stop)
+        self.health = self._life.health
         register(self.app, FEATURES_TOPIC, self._learn, self._tasks)
         self.app.timer(1.0)(self._tick)
-        self.app.on_before_shutdown.connect(self._draining)
         self.app.timer(settings.learner.snapshot_interval_s)(self.publish)
 
     def run(self) -> None:
         """Run until a signal stops it; what was learnt since the last snapshot is learnt again at the next start."""
-        loop = uvloop.new_event_loop()
-        asyncio.set_event_loop(loop)
-        server = serve(self.health, self.metrics, self._settings)
-        status = 1
-        try:
+        loop = new_event_loop()
+        with self._life.serving("learner", self._snapshots.stop):
             self._await_snapshots()
             self._resume()
             log.info("learner starting", extra={"group": self._settings.kafka.learner_group})
-            run_faust(self.app, loop, self._stop, self._watchdog, self._drain)
-            status = 0
-        finally:
-            self._snapshots.stop()
-            if server is not None:
-                server.close()
-            log.info("learner stopped")
-            self._stop.ended(status)
+            self._life.run(loop)
 
     def _await_snapshots(self) -> None:
         """Wait, as long as it takes, until the latest snapshots were read: to begin anew would overwrite them."""
@@ -212,25 +200,14 @@ class Learner:
         self.metrics.ready.set(float(owned == self._partitions))
 
     async def _tick(self) -> None:
-        stats = self.transport.stats()
-        self._watch.stats = stats
+        stats = self._life.look()
         if stats.counters.assigns_total:
             self.health.ready()
             if not stats.brokers_away_s:
                 # Without a broker there is no assignment, and nobody else that has one.
                 self._tell_of_others(len(self.transport.assignment()))
         waits: dict[str, Dependency] = {}
-        places = places_of(stats, waits)
-        self.health.observe_partitions(places, broker_reachable=stats.brokers_away_s < NOTICED_S, waits=waits)
-
-    async def _draining(self, *_: object, **__: object) -> None:
-        """The app stops, for whatever reason."""
-        self._stop.begin()
-        self._drain()
-
-    def _drain(self) -> None:
-        self.health.draining()
-        self.metrics.ready.set(0)
+        self._life.observe(stats, places_of(stats, waits), waits)
 
 
 def records_of(*snapshots: Snapshot) -> list[OutRecord]:

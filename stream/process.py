@@ -7,10 +7,12 @@ import gc
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import faust
+import uvloop
 
 from stream import kafka_properties, topics
 from stream.health import Health
@@ -20,9 +22,10 @@ from stream.records import place
 from stream.settings import KafkaSettings, RedisSettings, Settings, SettingsError
 from stream.state import ConnectionOptions, RedisStore
 from stream.stopping import Stop
-from stream.transport import TransportOptions, TransportStats, faust_settings
-from stream.waits import Dependency
-from stream.watchdog import Watchdog
+from stream.transport import Transport, TransportOptions, TransportStats, faust_settings
+from stream.transport_watch import TransportWatch
+from stream.waits import NOTICED_S, Dependency
+from stream.watchdog import RunningClock, Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +150,71 @@ def run_faust(
             raise
     finally:
         watchdog.close()
+
+
+class Lifecycle:
+    """What worker and learner have around their app: health, probes, watchdog, the transport's metrics, one stop."""
+
+    def __init__(
+        self, app: faust.App, transport: Transport, metrics: Metrics, settings: Settings, stop: Stop | None
+    ) -> None:
+        clock = RunningClock()
+        limits = settings.health
+        self.health = Health(limits.stall_s, clock, limits.restart_s)
+        self._app = app
+        self._transport = transport
+        self._metrics = metrics
+        self._settings = settings
+        self._stop = stop or Stop(limits.stop_s)
+        self._watchdog = Watchdog(self.health, clock, metrics, limits.restart_s, transport.last_poll)
+        self._watch = TransportWatch()
+        metrics.registry.register(self._watch)
+        app.on_before_shutdown.connect(self._draining)
+
+    def look(self) -> TransportStats:
+        """Return the transport's figures as of now, which are exported until the next look."""
+        self._watch.stats = stats = self._transport.stats()
+        return stats
+
+    def observe(self, stats: TransportStats, places: dict[str, tuple[int, int]], waits: dict[str, Dependency]) -> None:
+        """Tell the health where each partition is, and which of them wait for what."""
+        self.health.observe_partitions(places, broker_reachable=stats.brokers_away_s < NOTICED_S, waits=waits)
+
+    @contextmanager
+    def serving(self, name: str, *ends: Callable[[], object]) -> Iterator[None]:
+        """Serve probes and metrics meanwhile; then call `ends`, and say how it ended. Raises SettingsError."""
+        server = serve(self.health, self._metrics, self._settings)
+        status = 1
+        try:
+            yield
+            status = 0
+        finally:
+            for end in ends:
+                end()
+            if server is not None:
+                server.close()
+            log.info("%s stopped", name)
+            self._stop.ended(status)
+
+    def run(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run the app until a stop is asked for; everything in flight is finished first."""
+        run_faust(self._app, loop, self._stop, self._watchdog, self._drain)
+
+    async def _draining(self, *_: object, **__: object) -> None:
+        """The app stops, for whatever reason."""
+        self._stop.begin()
+        self._drain()
+
+    def _drain(self) -> None:
+        self.health.draining()
+        self._metrics.ready.set(0)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop that is this thread's from now on."""
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    return loop
 
 
 def quiet_garbage_collector() -> None:

@@ -17,6 +17,7 @@ from features import document
 from stream.cli import app
 from stream.exit_status import EXIT_CODES
 from stream.loop_metrics import LoopCounter, LoopHistogram
+from stream.metric_family import Family
 from stream.metrics import Metrics
 from stream.setting_rows import SettingRow, declared_rows
 from stream.settings import CONFIG_VARIABLE, PREFIX, Settings
@@ -84,13 +85,13 @@ def metrics_page() -> str:
         "",
         "## State store",
         "",
-        *_table(("metric", "type", "labels", "meaning"), _store_metrics()),
+        *_table(("metric", "type", "labels", "meaning"), _watched(STORE_FAMILIES)),
         "",
         "## Transport",
         "",
         "Read from the transport once a second, from the first second on.",
         "",
-        *_table(("metric", "type", "labels", "meaning"), _transport_metrics()),
+        *_table(("metric", "type", "labels", "meaning"), _watched(FAMILIES)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -109,16 +110,9 @@ def _own_metrics() -> Iterator[tuple[str, ...]]:
         yield _metric(name, family.type, labels, family.documentation)
 
 
-def _store_metrics() -> Iterator[tuple[str, ...]]:
-    for family in STORE_FAMILIES:
-        name = f"{family.name}_total" if family.kind == "counter" else family.name
-        yield _metric(name, family.kind, (), family.text)
-
-
-def _transport_metrics() -> Iterator[tuple[str, ...]]:
-    for family in FAMILIES:
-        name = f"{family.name}_total" if family.kind == "counter" else family.name
-        yield _metric(name, family.kind, family.labels, family.text)
+def _watched(families: Iterable[Family[Any]]) -> Iterator[tuple[str, ...]]:
+    for family in families:
+        yield _metric(family.shown_name, family.kind, family.labels, family.text)
 
 
 def _metric(name: str, kind: str, labels: Iterable[str], text: str) -> tuple[str, ...]:

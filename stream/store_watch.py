@@ -7,12 +7,13 @@ watermarks of idle partitions from running out.
 import logging
 import time
 from collections.abc import Collection, Iterable
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from stream.state import StateStore, StoreError, StoreMisconfigured, StoreUnavailable
+from stream.metric_family import Family, collected, one
+from stream.state import StateStore, StoreError, StoreMisconfigured, StoreStats, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -22,69 +23,74 @@ KEEP_S: Final = 3_600.0
 """Time after which the watermarks of owned partitions are kept for another term, s."""
 
 
-class StoreFamily(NamedTuple):
-    """One metric family: `name` without the `_total` that counters get, and the field of `StoreStats` it shows."""
-
-    name: str
-    kind: Literal["counter", "gauge"]
-    text: str
-    field: str
-
-
-STORE_FAMILIES: Final = (
-    StoreFamily("tellwire_store_connections", "counter", "Connections opened to the store.", "connections_total"),
-    StoreFamily("tellwire_store_round_trips", "counter", "Exchanges with a server.", "round_trips_total"),
-    StoreFamily("tellwire_store_sent_bytes", "counter", "Bytes sent to the store.", "sent_bytes_total"),
-    StoreFamily("tellwire_store_received_bytes", "counter", "Bytes of sessions received.", "received_bytes_total"),
-    StoreFamily("tellwire_store_unavailable", "counter", "Calls that were not answered in time.", "unavailable_total"),
-    StoreFamily("tellwire_store_full", "counter", "Calls refused because a server's memory is full.", "full_total"),
-    StoreFamily(
+STORE_FAMILIES: Final[tuple[Family[StoreStats], ...]] = (
+    Family(
+        "tellwire_store_connections", "counter", "Connections opened to the store.", one(lambda s: s.connections_total)
+    ),
+    Family("tellwire_store_round_trips", "counter", "Exchanges with a server.", one(lambda s: s.round_trips_total)),
+    Family("tellwire_store_sent_bytes", "counter", "Bytes sent to the store.", one(lambda s: s.sent_bytes_total)),
+    Family(
+        "tellwire_store_received_bytes", "counter", "Bytes of sessions received.", one(lambda s: s.received_bytes_total)
+    ),
+    Family(
+        "tellwire_store_unavailable",
+        "counter",
+        "Calls that were not answered in time.",
+        one(lambda s: s.unavailable_total),
+    ),
+    Family(
+        "tellwire_store_full",
+        "counter",
+        "Calls refused because a server's memory is full.",
+        one(lambda s: s.full_total),
+    ),
+    Family(
         "tellwire_store_repeated_commits",
         "counter",
         "Writes that had arrived although their answer was lost: repeated, and changed nothing.",
-        "repeated_commits_total",
+        one(lambda s: s.repeated_commits_total),
     ),
-    StoreFamily(
+    Family(
         "tellwire_store_script_reloads",
         "counter",
         "Times that a server had forgotten a script: a restart or a failover.",
-        "script_reloads_total",
+        one(lambda s: s.script_reloads_total),
     ),
-    StoreFamily(
+    Family(
         "tellwire_store_redirections",
         "counter",
         "Commands that a cluster sent elsewhere or asked to send again: MOVED, ASK, TRYAGAIN.",
-        "redirections_total",
+        one(lambda s: s.redirections_total),
     ),
-    StoreFamily(
+    Family(
         "tellwire_store_topology_changes",
         "counter",
         "Times that a cluster's slots were found with other masters than before.",
-        "topology_changes_total",
+        one(lambda s: s.topology_changes_total),
     ),
-    StoreFamily(
+    Family(
         "tellwire_store_evicted_keys",
         "gauge",
         "Keys that the servers evicted since they were started. Anything but 0: state was lost.",
-        "evicted_keys_total",
+        one(lambda s: s.evicted_keys_total),
     ),
-    StoreFamily(
+    Family(
         "tellwire_store_counters_missing",
         "counter",
         "Entity counters that could not be read: their events are degraded.",
-        "counters_missing_total",
+        one(lambda s: s.counters_missing_total),
     ),
-    StoreFamily(
+    Family(
         "tellwire_store_unreadable_entities",
         "counter",
         "Entity counters under whose key somebody else's value was found.",
-        "unreadable_entities_total",
+        one(lambda s: s.unreadable_entities_total),
     ),
-    StoreFamily(
+    Family(
         "tellwire_store_links_left",
         "counter",
         "Links that were written later than their chunk because their server was away.",
-        "links_left_total",
+        one(lambda s: s.links_left_total),
     ),
 )
 
@@ -137,8 +143,4 @@ class StoreWatch(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Yield one family a figure."""
-        for family in STORE_FAMILIES:
-            make = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
-            metric = make(family.name, family.text)
-            metric.add_metric((), getattr(self._store.stats, family.field))
-            yield metric
+        yield from collected(STORE_FAMILIES, self._store.stats)

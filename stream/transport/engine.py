@@ -217,7 +217,7 @@ class Engine:
         """Fetch lines from (line, epoch, offset) on."""
         poller, ownership = self._poller, self._ownership
         if poller is not None and ownership is not None and offsets:
-            poller.post(lambda: ownership.start(offsets))
+            poller.post(lambda: ownership.fetching.start(offsets))
 
     def rewind(self, line: Line, offset: int) -> None:
         """Bump the epoch, drop what is pending, go on at ``offset``."""
@@ -230,7 +230,7 @@ class Engine:
         line.attempts = 0
         line.not_before = 0.0
         self.counters.rewinds_total += 1
-        poller.post(lambda: ownership.seek(line, epoch, offset))
+        poller.post(lambda: ownership.fetching.seek(line, epoch, offset))
 
     # --- figures -----------------------------------------------------------------------------------
 

@@ -1,4 +1,7 @@
-"""The poll thread's half of group membership: gaining, draining, losing and committing partitions."""
+"""The poll thread's half of group membership: gaining, draining, losing and committing partitions.
+
+From where each is fetched is fetching.py.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaException, TopicPartition
 
 from .errors import TransportFatalError
+from .fetching import Fetching
 from .line import Line, LineOwner
 from .options import TransportOptions
 from .part import LoopSide, Part, clock
@@ -65,7 +69,8 @@ class Ownership:
         self._epochs = count(1)
         self.lines: dict[PartitionKey, Line] = {}
         """Everything owned, fetched or not."""
-        self.parts: dict[PartitionKey, Part] = {}
+        self.fetching = Fetching(consumer, options, self.lines)
+        self.parts = self.fetching.parts
         """What is being fetched."""
         self._to_announce: list[Line] = []
         self._announce_after = 0.0
@@ -89,7 +94,7 @@ class Ownership:
     # --- callbacks of librdkafka; nothing may raise out of them ------------------------------------
 
     def on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Partitions were gained. They are fetched only from :meth:`start` on."""
+        """Partitions were gained. They are fetched only from :meth:`Fetching.start` on."""
         try:
             # Said explicitly, since the client would otherwise fetch them from where it likes.
             if self._options.is_incremental:
@@ -189,71 +194,6 @@ class Ownership:
         self._counters.committed_failures_total += 1
         self._announce_after = clock() + 0.2
         log.warning("reading the committed offsets failed, trying again: %s", error)
-
-    def start(self, offsets: Sequence[tuple[Line, int, int]]) -> None:
-        """Begin to fetch: (line, epoch, offset) each."""
-        new = [
-            Part(line, epoch, offset, self._options)
-            for line, epoch, offset in offsets
-            if not line.gone and self.lines.get(line.key) is line
-        ]
-        if new:
-            self._begin(new)
-
-    def _begin(self, new: Sequence[Part]) -> None:
-        # A restart of a stopped partition has to leave the assignment first; seeking is refused.
-        old = [p for p in new if p.line.key in self.parts]
-        for part in new:
-            previous = self.parts.get(part.line.key)
-            if previous is not None:
-                part.handed_records = previous.handed_records
-                part.handed_bytes = previous.handed_bytes
-            self.parts[part.line.key] = part
-        if self._options.is_incremental:
-            if old:
-                self._consumer.incremental_unassign([TopicPartition(*p.line.key) for p in old])
-            self._consumer.incremental_assign([TopicPartition(*p.line.key, p.start) for p in new])
-        else:
-            running = {key: part for key, part in self.parts.items() if not part.is_stopped}
-            self._consumer.assign([TopicPartition(*key, max(p.start, p.next_offset)) for key, p in running.items()])
-            # Assigning anew forgets pauses.
-            paused = [TopicPartition(*k) for k, p in self.parts.items() if p.marks.is_paused]
-            if paused:
-                self._consumer.pause(paused)
-
-    def step_over(self, part: Part) -> None:
-        """Begin one offset further on, after records that cannot be read.
-
-        How many a batch has is not known, and skipping more would lose good ones; so this repeats, until
-        a record comes and the hole before it is told as a gap.
-        """
-        if self.parts.get(part.line.key) is not part or part.line.gone:
-            return
-        beyond = max(part.start, part.next_offset) + 1
-        self._begin([self._successor(part, beyond)])
-
-    def _successor(self, part: Part, start: int) -> Part:
-        fresh = Part(part.line, part.epoch, start, self._options)
-        fresh.next_offset = part.next_offset
-        fresh.hole = part.hole
-        return fresh
-
-    def seek(self, line: Line, epoch: int, offset: int) -> None:
-        """Go on at ``offset``, with records stamped ``epoch``."""
-        part = self.parts.get(line.key)
-        if line.gone or part is None or part.line is not line:
-            return
-        part.epoch = epoch
-        part.start = part.next_offset = offset
-        part.hole = None
-        if part.is_stopped:
-            self.start([(line, epoch, offset)])
-            return
-        try:
-            self._consumer.seek(TopicPartition(*line.key, offset))
-        except KafkaException:
-            # Not seekable in its present state (right after its start, or out of range).
-            self.start([(line, epoch, offset)])
 
     # --- leaving -----------------------------------------------------------------------------------
 

@@ -282,7 +282,7 @@ class Poller(threading.Thread):
                     broken.add((topic, partition))
                     part.hole = part.hole or error.name()
                     part.is_asked = True
-                    self.post(partial(ownership.step_over, part))
+                    self.post(partial(ownership.fetching.step_over, part))
         return good
 
     def _out_of_range(self, part: Part, error: KafkaError) -> None:

@@ -87,5 +87,4 @@ def test_every_figure_is_exported() -> None:
     assert registry.get_sample_value("tellwire_store_redirections_total") == 3
     assert registry.get_sample_value("tellwire_store_evicted_keys") == 2
     for family in STORE_FAMILIES:
-        name = f"{family.name}_total" if family.kind == "counter" else family.name
-        assert registry.get_sample_value(name) is not None
+        assert registry.get_sample_value(family.shown_name) is not None
