@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from bench.figures import percentile
-from stream import logs, settings
+from stream import logs, settings_source
 from stream.app import Worker
 from stream.stopping import Stop
 
@@ -44,7 +44,7 @@ class Probe:
 
 def main() -> None:
     """Run the worker as its command does, with the probe among its tasks."""
-    loaded = settings.load()
+    loaded = settings_source.load()
     logs.configure(loaded.log)
     stop = Stop(loaded.health.stop_s)
     stop.install()

@@ -11,7 +11,8 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from stream.settings import Settings, declared, read_file, variable_of
+from stream.settings import Settings, declared, variable_of
+from stream.settings_source import read_file
 
 MASK: Final = "********"
 Origin = Literal["default", "environment", "file"]

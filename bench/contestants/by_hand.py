@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from features.session import STATE_VERSION, warm_up
 from models.engine import Engine
 from models.snapshots import EMPTY
-from stream import settings as settings_module
+from stream import settings_source
 from stream.deadletter import DeadLetterLimit
 from stream.evaluation import Evaluator
 from stream.metrics import Metrics
@@ -84,7 +84,7 @@ class Publisher:
 
 async def run(loop: asyncio.AbstractEventLoop) -> None:
     """Consume, process, commit, for ever."""
-    settings = settings_module.load()
+    settings = settings_source.load()
     bootstrap = settings.kafka.bootstrap_servers
     store = make_store(settings.redis, f"{STATE_VERSION}.{PARTITIONS}")
     await store.open()

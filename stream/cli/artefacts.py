@@ -28,11 +28,11 @@ def check(
 
     from models import artifact
     from models.policy import read_policy
-    from stream import settings
+    from stream import settings_source
     from stream.cli.failures import CommandError
     from stream.trial import Candidate, NotTriedError, Trial, TrialLimits
 
-    found = settings.load(config).artefacts
+    found = settings_source.load(config).artefacts
     candidate = Candidate(
         artifact.read(folder if folder is not None else found.directory),
         *read_policy(policy if policy is not None else found.policy_file),

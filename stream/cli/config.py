@@ -18,11 +18,11 @@ def show(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Print every setting with its value, where it comes from, and its meaning; secrets masked."""
     import orjson
 
-    from stream import settings
+    from stream import settings_source
     from stream.cli.listing import Listing
     from stream.setting_rows import rows
 
-    found = rows(settings.load(config), config)
+    found = rows(settings_source.load(config), config)
     if as_json:
         listed = [{"name": r.name, "variable": r.variable, "value": r.value, "origin": r.origin} for r in found]
         typer.echo(orjson.dumps(listed, option=orjson.OPT_INDENT_2).decode())

@@ -174,10 +174,10 @@ def _send(run: "Redrive", outcome: "Outcome", rate: float) -> None:
 
 
 def _redrive(config: Path | None, properties: dict[str, Any], mend: "Mend") -> "Redrive":
-    from stream import kafka_properties, settings, topics
+    from stream import kafka_properties, settings_source, topics
     from stream.redrive import DECODERS, Redrive
 
-    kafka = settings.load(config).kafka
+    kafka = settings_source.load(config).kafka
     common = kafka_properties.common(kafka)
     counts = topics.partition_counts(common, list(DECODERS))
     fixed = kafka.fixed_topic_id
@@ -193,9 +193,9 @@ def _redrive(config: Path | None, properties: dict[str, Any], mend: "Mend") -> "
 
 def _consumer(config: Path | None) -> dict[str, Any]:
     """Return the properties to read with. Raises SettingsError."""
-    from stream import kafka_properties, settings
+    from stream import kafka_properties, settings_source
 
-    kafka = settings.load(config).kafka
+    kafka = settings_source.load(config).kafka
     kafka_properties.check(kafka)
     return kafka_properties.consumer(kafka)
 

@@ -24,10 +24,10 @@ def erase(
 
     import orjson
 
-    from stream import erasure, kafka_properties, settings
+    from stream import erasure, kafka_properties, settings_source
     from stream.cli.failures import CommandError, UsageError, agreed
 
-    loaded = settings.load(config)
+    loaded = settings_source.load(config)
     kafka_properties.check(loaded.kafka)
     try:
         made = erasure.make(session_id, tenant, time.time_ns() // 1_000_000)

@@ -5,10 +5,10 @@ from stream.cli.config import ConfigFile
 
 def learner(config: ConfigFile = None) -> None:
     """Learn the flows' usual sessions from risk.features; publish snapshots that workers serve. Run one only."""
-    from stream import logs, settings
+    from stream import logs, settings_source
     from stream.stopping import Stop
 
-    loaded = settings.load(config)
+    loaded = settings_source.load(config)
     logs.configure(loaded.log)
     stop = Stop(loaded.health.stop_s)
     stop.install()

@@ -19,10 +19,10 @@ app = typer.Typer(help="Topics on the broker against the table of topics.", no_a
 @app.command("diff")
 def diff(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Show what is missing or differs; exit 1 when anything does."""
-    from stream import kafka_properties, settings
+    from stream import kafka_properties, settings_source
     from stream import topics as broker_topics
 
-    differences = broker_topics.diff(kafka_properties.common(settings.load(config).kafka))
+    differences = broker_topics.diff(kafka_properties.common(settings_source.load(config).kafka))
     _print(differences, "differs", as_json=as_json)
     if differences:
         raise typer.Exit(1)
@@ -40,13 +40,13 @@ def apply(
     as_json: AsJson = False,
 ) -> None:
     """Create what is missing and mend configurations; never changes a partition count."""
-    from stream import kafka_properties, settings
+    from stream import kafka_properties, settings_source
     from stream import topics as broker_topics
 
     if replication_factor == 0:
         msg = "a partition has at least one copy; -1: the broker's default"
         raise typer.BadParameter(msg, param_hint="--replication-factor")
-    properties = kafka_properties.common(settings.load(config).kafka)
+    properties = kafka_properties.common(settings_source.load(config).kafka)
     mended = broker_topics.apply(properties, partitions=partitions, replication_factor=replication_factor)
     if partitions is not None and not any(d.what == "topic" and d.topic == TELEMETRY for d in mended):
         typer.echo(f"{TELEMETRY} is there already and its partition count holds: --partitions was ignored", err=True)

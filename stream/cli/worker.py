@@ -9,10 +9,10 @@ def worker(config: ConfigFile = None) -> None:
 
     # What is loaded from here on stays: looking for cycles in it takes a sixth of the start, for which others wait.
     gc.disable()
-    from stream import logs, settings
+    from stream import logs, settings_source
     from stream.stopping import Stop
 
-    loaded = settings.load(config)
+    loaded = settings_source.load(config)
     logs.configure(loaded.log)
     stop = Stop(loaded.health.stop_s)
     stop.install()

@@ -164,9 +164,9 @@ def traffic(choice: Choice, found: Endpoints, seconds: float | None, logs: Path)
 
 def _reach(address: str) -> dict[str, Any]:
     """Return the properties that reach a real broker, with its topics made. Raises DemoError."""
-    from stream import kafka_properties, settings, topics  # noqa: PLC0415 - only here
+    from stream import kafka_properties, settings_source, topics  # noqa: PLC0415 - only here
 
-    kafka = settings.load().kafka.model_copy(update={"bootstrap_servers": address})
+    kafka = settings_source.load().kafka.model_copy(update={"bootstrap_servers": address})
     properties = kafka_properties.common(kafka)
     try:
         topics.apply(properties)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stream import settings
+from stream import settings_source
 from tests.support.kafka import KAFKA_VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +61,7 @@ def test_the_settings_in_it_are_settings_and_valid(
         for variable, value in services[name]["environment"].items():
             assert isinstance(value, str), f"{variable} must be quoted"
             monkeypatch.setenv(variable, re.sub(r"\$\{[^:}]+:-([^}]*)\}", r"\1", value))
-        loaded = settings.load()
+        loaded = settings_source.load()
         assert loaded.kafka.bootstrap_servers == "kafka:19092"
         assert loaded.redis.url.get_secret_value() == "redis://valkey:6379/0"
         assert loaded.metrics.host == "0.0.0.0"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from tests.contract.test_house_ledger import Run, event_of
+from tests.contract.ledger_runs import Run, event_of
 from tests.support.ledger import Record
 
 

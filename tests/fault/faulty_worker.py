@@ -23,7 +23,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
-from stream import logs, settings
+from stream import logs, settings_source
 from stream.app import Worker
 from stream.stopping import Stop
 from stream.transport import Chunk, FailedRecord, OutRecord, ProduceError
@@ -31,7 +31,7 @@ from stream.transport import Chunk, FailedRecord, OutRecord, ProduceError
 
 def main(arguments: Sequence[str]) -> None:
     """Run the worker until it is stopped, or ends itself."""
-    loaded = settings.load()
+    loaded = settings_source.load()
     logs.configure(loaded.log)
     stop = Stop(loaded.health.stop_s)
     stop.install()

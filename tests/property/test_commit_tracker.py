@@ -15,25 +15,12 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.property.partition_twin import Twin
 from tests.property.profile import machine, quiet
 from tests.property.simulated_kafka import TOPIC, Key, Log, Member, settle
 
 KEYS: tuple[Key, ...] = ((TOPIC, 0), (TOPIC, 1))
 keys = st.sampled_from(KEYS)
-
-
-class Twin:
-    """One partition, as a person would keep books of it."""
-
-    def __init__(self) -> None:
-        self.finished: set[int] = set()
-        self.next: int | None = None
-        """The offset that must come next; None: nobody reads."""
-        self.reached = 0
-        """Everything below was done in this assignment or committed before it, whatever was rewound since."""
-
-    def lowest_unfinished(self, log: Log) -> int:
-        return next((offset for offset in log.records() if offset not in self.finished), log.end)
 
 
 class Transport(RuleBasedStateMachine):

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
@@ -20,7 +19,6 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from features.session import decode, encode
 from features.velocity import Link
 from schemas.risk import RiskEvent
 from schemas.telemetry import Telemetry
@@ -32,6 +30,7 @@ from stream.partition import OwnedPartition
 from stream.pipeline import Pipeline
 from stream.state import MemoryStore, StoreUnavailable, WatermarkConflict
 from stream.transport import OutRecord, StartRequest
+from tests.property.pipeline_parts import MOST_RECORDS, HeldChunk, compared, events, pool, without_pauses
 from tests.property.profile import machine, quiet
 from tests.support.oracle import Oracle
 from tests.support.pipeline_world import (
@@ -39,41 +38,15 @@ from tests.support.pipeline_world import (
     START_MS,
     TOPIC,
     TOPIC_ID,
-    FakeChunk,
     FakeRecord,
     World,
     engine,
     records_of,
-    simulated,
 )
-
-MOST_RECORDS = 700
-"""All within one bucket of the counters: a chunk over its edge reads them as of the older one (ADR 0004)."""
 
 
 class Crash(BaseException):
     """The process is no more."""
-
-
-@dataclass
-class HeldChunk(FakeChunk):
-    """A chunk that knows what was finished before it."""
-
-    finished: int | None = None
-
-    @property
-    def first_offset(self) -> int:
-        return int(self.records[0].position)
-
-    @property
-    def next_offset(self) -> int:
-        return int(self.records[-1].position) + 1
-
-
-@functools.cache
-def pool(seed: int) -> tuple[Telemetry, ...]:
-    """Simulated telemetry, made once a seed."""
-    return tuple(simulated(MOST_RECORDS, seed))
 
 
 class Session(RuleBasedStateMachine):
@@ -152,7 +125,7 @@ class Session(RuleBasedStateMachine):
     """Whether the state is written, and what is raised then; None: all is well."""
 
     async def _publish(self, records: Sequence[OutRecord]) -> None:
-        for event in _events(records):
+        for event in events(records):
             assert event.source.offset >= self.floor, "an old decision is published again"
         if self.publishes is None:
             await self.world.publish(records)
@@ -284,7 +257,7 @@ class Session(RuleBasedStateMachine):
 
         store.__dict__["commit"] = functools.partial(self._commit_state, store)
 
-        ended = asyncio.run(_without_pauses(self._process(owned, chunk)))
+        ended = asyncio.run(without_pauses(self._process(owned, chunk)))
         del store.__dict__["commit"]
         if ended == "done":
             assert chunk.ended == ["done"]
@@ -365,7 +338,7 @@ class Session(RuleBasedStateMachine):
             assert (again.decision, again.reasons) == (event.decision, event.reasons), f"{offset}"
         found = asyncio.run(self.world.store.load(TOPIC, 0, list(oracle.sessions), []))
         for session_id, state in oracle.sessions.items():
-            assert _compared(session_id, found.blobs[session_id]) == _compared(session_id, state), (
+            assert compared(session_id, found.blobs[session_id]) == compared(session_id, state), (
                 f"{session_id}: another state"
             )
 
@@ -373,30 +346,6 @@ class Session(RuleBasedStateMachine):
         """Whether the store has not lost anything since the last chunk was written."""
         watermark = asyncio.run(self.world.store.watermarks(TOPIC, [0]))[0]
         return not self.input or (watermark is not None and watermark.offset == len(self.input) - 1)
-
-
-def _events(records: Sequence[OutRecord]) -> list[RiskEvent]:
-    return [_risk_event.decode(record.value or b"") for record in records if record.topic == "risk.events"]
-
-
-_risk_event = msgspec.json.Decoder(RiskEvent)
-
-
-def _compared(session_id: str, state: bytes | None) -> bytes:
-    """A session's bytes without what is drawn by each process: whether its vectors are logged."""
-    assert state is not None, f"{session_id}: no state"
-    meta, row = decode(session_id, state)
-    meta.logged_ratio = 0.0
-    return encode(session_id, meta, row)
-
-
-async def _without_pauses(work: Awaitable[str]) -> str:
-    sleep = asyncio.sleep
-    asyncio.sleep = lambda _=0.0: sleep(0)  # type: ignore[assignment]
-    try:
-        return await work
-    finally:
-        asyncio.sleep = sleep
 
 
 TestSession = Session.TestCase

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from features.registry import FEATURES, REGISTRY_HASH
 from models.errors import ArtifactError, PolicyError
-from stream import __version__, cli, settings, topics
+from stream import __version__, cli, settings, settings_source, topics
 from stream.cli import app
 from stream.cli.failures import CommandError, exit_code_and_line
 from stream.cli.listing import GAP, Listing
@@ -189,11 +189,11 @@ def _raises(error: BaseException) -> Callable[..., None]:
 
 
 def test_a_defect_keeps_its_trace_and_an_interruption_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "load", _raises(ZeroDivisionError("a defect")))
+    monkeypatch.setattr(settings_source, "load", _raises(ZeroDivisionError("a defect")))
     monkeypatch.setattr(sys, "argv", ["tellwire", "config", "show"])
     with pytest.raises(ZeroDivisionError):
         cli.main()
-    monkeypatch.setattr(settings, "load", _raises(KeyboardInterrupt()))
+    monkeypatch.setattr(settings_source, "load", _raises(KeyboardInterrupt()))
     assert main(monkeypatch, "config", "show") == 130
 
 

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream import settings
+from stream import settings_source
 from stream.setting_rows import MASK, declared_rows, rows
-from stream.settings import CONFIG_VARIABLE, SettingsError, declared, variable_of
+from stream.settings import CONFIG_VARIABLE, Settings, SettingsError, declared, variable_of
 
 SECRET = "s3cret-that-must-not-show"
 
 
 def problem(config_file: Path | None = None) -> str:
     with pytest.raises(SettingsError) as caught:
-        settings.load(config_file)
+        settings_source.load(config_file)
     return str(caught.value)
 
 
@@ -137,7 +137,7 @@ def test_environment_is_stronger_than_file_is_stronger_than_default(
 ) -> None:
     path = file(tmp_path, "[kafka]\ngroup = 'of-file'\nlearner_group = 'of-file'\n")
     monkeypatch.setenv("TELLWIRE_KAFKA__GROUP", "of-environment")
-    loaded = settings.load(path)
+    loaded = settings_source.load(path)
     assert loaded.kafka.group == "of-environment"
     assert loaded.kafka.learner_group == "of-file"
     assert loaded.kafka.bootstrap_servers == "127.0.0.1:9092"
@@ -146,11 +146,11 @@ def test_environment_is_stronger_than_file_is_stronger_than_default(
     assert origins["kafka.learner_group"] == ("of-file", "file")
     assert origins["kafka.bootstrap_servers"] == ("127.0.0.1:9092", "default")
     monkeypatch.setenv(CONFIG_VARIABLE, str(path))
-    assert settings.load().kafka.learner_group == "of-file"
+    assert settings_source.load().kafka.learner_group == "of-file"
 
 
 def test_settings_are_frozen_and_their_rows_complete() -> None:
-    loaded = settings.load()
+    loaded = settings_source.load()
     with pytest.raises(ValueError, match="frozen"):
         loaded.kafka.group = "other"  # type: ignore[misc]
     found = rows(loaded)
@@ -171,7 +171,7 @@ SECRETS = {
 def test_a_secret_is_in_no_row_and_no_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-    loaded = settings.load()
+    loaded = settings_source.load()
     shown = {row.name: row.value for row in rows(loaded)}
     assert SECRET not in repr(shown)
     assert SECRET not in repr(loaded) + str(loaded)
@@ -201,8 +201,8 @@ def test_a_secret_of_the_wrong_kind_in_a_file_is_in_no_error(tmp_path: Path) -> 
 @given(st.text(max_size=300))
 def test_no_text_of_a_number_gives_more_than_one_short_line(text: str) -> None:
     try:
-        settings.Settings(metrics={"port": text})
+        Settings(metrics={"port": text})
     except ValueError as error:
-        line = settings._explain(error, Path("f.toml"))  # type: ignore[arg-type]
+        line = settings_source._explain(error, Path("f.toml"))  # type: ignore[arg-type]
         assert "\n" not in line
         assert len(line) < 300

@@ -207,7 +207,7 @@ def test_the_surroundings_settings_stay_out_of_an_embedded_demo() -> None:
 
 
 def test_the_worker_accepts_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    from stream import settings
+    from stream import settings_source
 
     found = Endpoints(
         bootstrap="127.0.0.1:1", redis_url="unix:///s?db=0", embedded_broker=True, embedded_store=True, properties={}
@@ -216,7 +216,7 @@ def test_the_worker_accepts_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.delenv(name)
     for name, value in environment(found, {}).items():
         monkeypatch.setenv(name, value)
-    loaded = settings.load()
+    loaded = settings_source.load()
     assert loaded.kafka.bootstrap_servers == "127.0.0.1:1"
     assert loaded.kafka.consumer_properties["fetch.wait.max.ms"] == "5"
     assert loaded.keys.ref_key is not None
