@@ -1,11 +1,10 @@
-"""What a state machine over the pipeline needs around it: chunks, its input, and how states and events are compared."""
+"""What a state machine over the pipeline needs around it: its input, and how states and events are compared."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -13,28 +12,10 @@ from features.session import decode, encode
 from schemas.risk import RiskEvent
 from schemas.telemetry import Telemetry
 from stream.transport import OutRecord
-from tests.support.pipeline_world import (
-    FakeChunk,
-    simulated,
-)
+from tests.support.pipeline_world import simulated
 
 MOST_RECORDS = 700
 """All within one bucket of the counters: a chunk over its edge reads them as of the older one (ADR 0004)."""
-
-
-@dataclass
-class HeldChunk(FakeChunk):
-    """A chunk that knows what was finished before it."""
-
-    finished: int | None = None
-
-    @property
-    def first_offset(self) -> int:
-        return int(self.records[0].position)
-
-    @property
-    def next_offset(self) -> int:
-        return int(self.records[-1].position) + 1
 
 
 @functools.cache

@@ -30,7 +30,7 @@ from stream.partition import OwnedPartition
 from stream.pipeline import Pipeline
 from stream.state import MemoryStore, StoreUnavailable, WatermarkConflict
 from stream.transport import OutRecord, StartRequest
-from tests.property.pipeline_parts import MOST_RECORDS, HeldChunk, compared, events, pool, without_pauses
+from tests.property.pipeline_parts import MOST_RECORDS, compared, events, pool, without_pauses
 from tests.property.profile import machine, quiet
 from tests.support.oracle import Oracle
 from tests.support.pipeline_world import (
@@ -38,6 +38,7 @@ from tests.support.pipeline_world import (
     START_MS,
     TOPIC,
     TOPIC_ID,
+    FakeChunk,
     FakeRecord,
     World,
     engine,
@@ -253,7 +254,7 @@ class Session(RuleBasedStateMachine):
         assert self.ownership is not None
         assert self.pipeline is not None
         owned, store = self.owned, self.world.store
-        chunk = HeldChunk(list(self.input[self.position : self.position + size]), finished=self.committable)
+        chunk = FakeChunk(list(self.input[self.position : self.position + size]), finished=self.committable)
 
         store.__dict__["commit"] = functools.partial(self._commit_state, store)
 
@@ -265,7 +266,7 @@ class Session(RuleBasedStateMachine):
             self.committable = max(self.position, self.committable or 0)
         return ended
 
-    async def _process(self, owned: OwnedPartition, chunk: HeldChunk) -> str:
+    async def _process(self, owned: OwnedPartition, chunk: FakeChunk) -> str:
         assert self.ownership is not None
         assert self.pipeline is not None
         try:

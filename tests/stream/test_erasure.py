@@ -29,6 +29,7 @@ from tests.support.pipeline_world import (
     World,
     chunk,
     engine,
+    processed,
     simulated,
 )
 
@@ -186,17 +187,7 @@ def test_an_erasure_of_nobody_is_done_and_leaves_nothing() -> None:
 def test_a_replay_into_an_empty_store_removes_again_and_publishes_nothing() -> None:
     records = with_erasures(simulated(200, 8), [50, 120, 199])
     before = asyncio.run(run(World(), records, range(23, len(records), 23)))
-
-    async def replay() -> World:
-        world = World()
-        await world.store.open()
-        pipeline, owned = world.pipeline(), await world.owned()
-        owned.publish_from = len(records)
-        for first in range(0, len(records), 31):
-            await pipeline.process(owned, chunk(records[first : first + 31]))
-        return world
-
-    after = asyncio.run(replay())
+    after = asyncio.run(processed(records, 31, publish_from=len(records)))
     assert after.log == []
     kept, kept_before = stored(after, records), stored(before, records)
     assert {sid for sid, blob in kept.items() if blob is None} == {sid for sid, b in kept_before.items() if b is None}

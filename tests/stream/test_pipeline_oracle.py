@@ -33,6 +33,7 @@ from tests.support.pipeline_world import (
     World,
     chunk,
     engine,
+    processed,
     records_of,
     simulated,
 )
@@ -73,15 +74,7 @@ def test_events_do_not_depend_on_chunks_caches_or_restarts(
 def test_every_event_equals_the_twins() -> None:
     records = records_of(simulated(400, 2))
 
-    async def run() -> World:
-        world = World()
-        await world.store.open()
-        pipeline, owned = world.pipeline(), await world.owned()
-        for first in range(0, len(records), 37):
-            await pipeline.process(owned, chunk(records[first : first + 37]))
-        return world
-
-    world = asyncio.run(run())
+    world = asyncio.run(processed(records, 37))
     oracle = Oracle(engine(), REFS)
     for record, event in zip(records, world.events(), strict=True):
         again = oracle.evaluate(record.content or b"", record.append_ms, event.velocity, event.degraded)

@@ -11,7 +11,7 @@ from schemas.envelope import encode
 from schemas.telemetry import Telemetry
 from stream.deadletter import DeadLetterLimit
 from stream.sequence import MAX_SEQUENCE_JUMP
-from tests.support.pipeline_world import FakeRecord, World, chunk, records_of, simulated
+from tests.support.pipeline_world import FakeRecord, World, processed, records_of, simulated
 
 HUGE = 2**31 - 1
 
@@ -25,16 +25,7 @@ def numbered(event: Telemetry, *sequences: int) -> list[FakeRecord]:
 
 
 def run(records: list[FakeRecord], limit: DeadLetterLimit | None = None, size: int = 7) -> World:
-    async def process() -> World:
-        world = World()
-        await world.store.open()
-        pipeline, owned = world.pipeline(), await world.owned()
-        owned.limit = limit or owned.limit
-        for first in range(0, len(records), size):
-            await pipeline.process(owned, chunk(records[first : first + size]))
-        return world
-
-    return asyncio.run(process())
+    return asyncio.run(processed(records, size, **({} if limit is None else {"limit": limit})))
 
 
 def outcomes(world: World) -> tuple[list[int], Counter[bytes]]:

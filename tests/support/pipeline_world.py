@@ -76,10 +76,15 @@ class FakeChunk:
     topic_id: str = TOPIC_ID
     current: bool = True
     ended: list[str] = field(default_factory=list)
+    finished: int | None = None
 
     @property
     def first_offset(self) -> int:
         return int(self.records[0].offset())
+
+    @property
+    def next_offset(self) -> int:
+        return int(self.records[-1].offset()) + 1
 
     def is_current(self) -> bool:
         return self.current
@@ -151,3 +156,15 @@ def simulated(count: int, seed: int) -> list[Telemetry]:
 
 def chunk(records: Sequence[FakeRecord]) -> Chunk:
     return FakeChunk(list(records))  # type: ignore[return-value]
+
+
+async def processed(records: Sequence[FakeRecord], size: int, **of_owned: Any) -> World:
+    """Return a world in which these records were processed, `size` at a time; `of_owned` is set on the partition."""
+    world = World()
+    await world.store.open()
+    pipeline, owned = world.pipeline(), await world.owned()
+    for name, value in of_owned.items():
+        setattr(owned, name, value)
+    for first in range(0, len(records), size):
+        await pipeline.process(owned, chunk(records[first : first + size]))
+    return world

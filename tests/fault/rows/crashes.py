@@ -32,6 +32,16 @@ def kill(process: Process) -> None:
     process.process.wait()
 
 
+def kill_and_start(trial: Trial, pipeline: Pipeline, worker: Process) -> Process:
+    """End a worker with SIGKILL; return its successor as soon as that publishes in every partition."""
+    kill(worker)
+    trial.faulted("kill -9")
+    before = pipeline.ends("risk.events")
+    successor = pipeline.start("worker")
+    wait_moving(pipeline, successor, before)
+    return successor
+
+
 def in_batches(total: int, size: int) -> list[int]:
     """Split `total` into batches of at most `size`."""
     return [min(size, total - done) for done in range(0, total, size)]
@@ -83,11 +93,7 @@ def kill_the_only_one(trial: Trial) -> None:
         for _ in range(kills):
             # A short while only: in the catching up after a pause there is always a chunk in flight.
             time.sleep(trial.rng.uniform(0.0, 0.8))
-            kill(worker)
-            trial.faulted("kill -9")
-            before = pipeline.ends("risk.events")
-            worker = pipeline.start("worker")
-            wait_moving(pipeline, worker, before)
+            worker = kill_and_start(trial, pipeline, worker)
         load.stop()
         pipeline.wait_committed(worker)
         evidence = trial.judge(pipeline, recovery_limit_s=15.0)

@@ -20,7 +20,7 @@ from stream.state import ConnectionOptions, RedisStore
 from tests.fault.observe import INPUT
 from tests.fault.replay import LEFT_OUT, PREFIX
 from tests.fault.row import row
-from tests.fault.rows.crashes import kill, wait_moving
+from tests.fault.rows.crashes import kill_and_start
 from tests.fault.trial import Trial
 from tests.support import ledger
 from tests.support.pipeline import REF_KEY, Pipeline
@@ -82,11 +82,7 @@ def erase_under_load(trial: Trial) -> None:
                     key = seen[-1].key()
                     assert isinstance(key, bytes)
                     pipeline.produce([request(key.decode(), _tenant_of(seen[-1].value()))])
-            kill(worker)
-            trial.faulted("kill -9")
-            before = pipeline.ends("risk.events")
-            worker = pipeline.start("worker")
-            wait_moving(pipeline, worker, before)
+            worker = kill_and_start(trial, pipeline, worker)
     load.stop()
     pipeline.wait_committed(worker)
     report = trial.judge(pipeline).report

@@ -27,6 +27,7 @@ from schemas.envelope import Rejected, decode_served, decode_snapshot
 from schemas.snapshot import Snapshot
 from stream.learning import FlowLearner
 from tests.fault import replay
+from tests.fault.load import Load
 from tests.fault.row import row
 from tests.fault.rows.crashes import kill, wait_moving
 from tests.fault.trial import Trial
@@ -197,15 +198,7 @@ def damaged_snapshots(trial: Trial) -> None:
     trial.outcome.check(
         "falls back one snapshot", ok, f"{fallen:.0f} of {len(flows)} flows, made at {times}, not {before}"
     )
-    learner = pipeline.start("learner")
-    learner.wait_ready()
-    learner.wait(lambda: snapshots_published(learner) >= 2, 120, "publishing again")
-    worker.wait(lambda: served_at(worker) > before, 60, "serving newer ones")
-    load.stop()
-    pipeline.wait_committed(worker)
-    now = Published(pipeline)
-    checked = _learnt_from(trial, pipeline, now, held)
-    trial.judge(pipeline, snapshots=now.served())
+    checked = _learns_again(trial, pipeline, worker, load, held)
     trial.outcome.note = f"{len(hows)} damages, {len(flows)} flows, {checked} learnt again to the bit"
 
 
@@ -220,6 +213,21 @@ def _learnt_from(trial: Trial, pipeline: Pipeline, now: Published, held: Mapping
             same = learnt_again(pipeline, flow, old, newer[0])
             trial.outcome.check("learns again from its offsets", same, f"{flow}: not what the records give")
     trial.outcome.check("learns again from its offsets", checked > 0, f"{checked} flows have a newer snapshot")
+    return checked
+
+
+def _learns_again(trial: Trial, pipeline: Pipeline, worker: Process, load: Load, held: Mapping[Flow, Snapshot]) -> int:
+    """Start a learner, wait until the worker serves what it publishes, judge; return how many flows were compared."""
+    before = served_at(worker)
+    learner = pipeline.start("learner")
+    learner.wait_ready()
+    learner.wait(lambda: snapshots_published(learner) >= 2, 120, "publishing again")
+    worker.wait(lambda: served_at(worker) > before, 60, "serving newer ones")
+    load.stop()
+    pipeline.wait_committed(worker)
+    now = Published(pipeline)
+    checked = _learnt_from(trial, pipeline, now, held)
+    trial.judge(pipeline, snapshots=now.served())
     return checked
 
 
@@ -256,13 +264,5 @@ def snapshots_refused(trial: Trial) -> None:
     kill(learner)
     trial.faulted("kill -9 of the learner")
     _topic_limit(pipeline, "models.snapshots", 8 * 1_048_576)
-    learner = pipeline.start("learner")
-    learner.wait_ready()
-    learner.wait(lambda: snapshots_published(learner) >= 2, 120, "publishing again")
-    worker.wait(lambda: served_at(worker) > before, 60, "serving newer ones")
-    load.stop()
-    pipeline.wait_committed(worker)
-    now = Published(pipeline)
-    checked = _learnt_from(trial, pipeline, now, held)
-    trial.judge(pipeline, snapshots=now.served())
+    checked = _learns_again(trial, pipeline, worker, load, held)
     trial.outcome.note = f"{checked} flows learnt again to the bit"

@@ -16,16 +16,6 @@ from stream.transport import OutRecord, StartAt, StartRequest
 from tests.support.pipeline_world import START_MS, TOPIC, TOPIC_ID, FakeChunk, FakeRecord, World, records_of, simulated
 
 
-class NumberedChunk(FakeChunk):
-    @property
-    def first_offset(self) -> int:
-        return int(self.records[0].position)
-
-    @property
-    def next_offset(self) -> int:
-        return int(self.records[-1].position) + 1
-
-
 async def one_by_one(world: World, note: Note, end: int) -> CrashGuard:
     await world.store.replace_crash_note(TOPIC, 0, None, encode(note), 60_000)
     guard = CrashGuard(world.store, world.metrics)
@@ -45,7 +35,7 @@ def test_the_condemned_record_is_not_looked_into_and_all_others_are_scored_as_ev
 
     async def together() -> World:
         world = World()
-        await world.pipeline().process(await world.owned(), cast("Any", NumberedChunk(list(records))))
+        await world.pipeline().process(await world.owned(), cast("Any", FakeChunk(list(records))))
         return world
 
     async def apart() -> World:
@@ -55,7 +45,7 @@ def test_the_condemned_record_is_not_looked_into_and_all_others_are_scored_as_ev
         all_records = [*records[:20], condemned, *records[20:]]
         owned, pipeline = await world.owned(), world.pipeline()
         for first in range(0, 60, 25):
-            chunk = NumberedChunk(all_records[first : first + 25])
+            chunk = FakeChunk(all_records[first : first + 25])
             await pipeline.process(owned, cast("Any", chunk), guard.isolation(TOPIC, 0))
             assert chunk.ended == ["done"]
         assert guard.isolation(TOPIC, 0) is None
@@ -84,7 +74,7 @@ def test_a_record_whose_risk_event_is_there_is_not_condemned_for_what_came_after
         note = Note(owner="before", topic_id=TOPIC_ID, offset=10, starts=3, until=20, deaths=2)
         guard = await one_by_one(world, note, end=30)
         owned = await world.owned(published_to=10)
-        await world.pipeline().process(owned, cast("Any", NumberedChunk(list(records))), guard.isolation(TOPIC, 0))
+        await world.pipeline().process(owned, cast("Any", FakeChunk(list(records))), guard.isolation(TOPIC, 0))
         return world
 
     world = asyncio.run(run())
@@ -108,7 +98,7 @@ def test_a_condemned_record_that_is_only_folded_again_is_left_out_or_no_rewind_w
         guard = await one_by_one(world, note, end=40)
         owned = await world.owned(published_to=29)
         owned.publish_from = 30
-        chunk = NumberedChunk(list(records))
+        chunk = FakeChunk(list(records))
         await world.pipeline().process(owned, cast("Any", chunk), guard.isolation(TOPIC, 0))
         assert chunk.ended == ["done"]
         return world
@@ -140,7 +130,7 @@ def test_a_chunk_is_cut_at_the_counters_bucket_edges_also_where_another_partitio
             await guard.begin([(TOPIC, 1)])
         isolation = guard.isolation(TOPIC, 0)
         assert (isolation is not None) == is_bystander
-        chunk = cast("Any", NumberedChunk(list(records)))
+        chunk = cast("Any", FakeChunk(list(records)))
         await world.pipeline(publish).process(await world.owned(), chunk, isolation)
         return world, together
 

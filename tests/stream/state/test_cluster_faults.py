@@ -4,38 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import pytest
 
 from features.velocity import Link
 from stream.state import ConnectionOptions, CounterRead, RedisStore, StoreUnavailable, Watermark, WatermarkConflict
+from tests.stream.state import stores
 from tests.stream.state.redis_cluster import RedisClusterServers
-from tests.stream.state.test_redis_faults import documented_user
+from tests.stream.state.stores import NOON, TOPIC, TTL, at, documented_user
 from tests.support.redis import RedisServer
 
-TOPIC = "t"
-NOON = 1_790_000_100_000
-TTL = 60_000
+opened = functools.partial(stores.opened, cluster=True, timeout_s=1.0)
+
 
 T = TypeVar("T")
-
-
-def at(offset: int) -> Watermark:
-    return Watermark("id", offset)
-
-
-@contextlib.asynccontextmanager
-async def opened(servers: RedisClusterServers, prefix: str, timeout_s: float = 1.0) -> AsyncIterator[RedisStore]:
-    options = ConnectionOptions(url=servers.url, cluster=True, timeout_s=timeout_s)
-    store = RedisStore(options, state_version="1", prefix=prefix)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 async def patiently(call: Callable[[], Awaitable[T]], seconds: float = 20.0) -> T:
@@ -105,7 +91,7 @@ class Writer:
 
 
 async def test_slots_that_move_to_and_fro_under_load(redis_cluster: RedisClusterServers, prefix: str) -> None:
-    async with opened(redis_cluster, prefix) as store:
+    async with opened(redis_cluster.url, store={"prefix": prefix}) as store:
         writers = [Writer(store, partition) for partition in range(6)]
         stop = asyncio.Event()
         tasks = [asyncio.ensure_future(writer.run(stop)) for writer in writers]
@@ -140,7 +126,7 @@ async def test_asking_goes_with_its_command_also_with_many_connections(
     redis_cluster: RedisClusterServers, prefix: str
 ) -> None:
     """A slot between two masters, whose keys are gone from the first one: only ASKING reaches them."""
-    async with opened(redis_cluster, prefix) as store:
+    async with opened(redis_cluster.url, store={"prefix": prefix}) as store:
         await store.commit(TOPIC, 0, None, at(1), {"s": b"x"}, [], TTL)
         key = store.keys.watermark(TOPIC, 0)
         source = redis_cluster.owner(key)
@@ -162,7 +148,7 @@ async def test_asking_goes_with_its_command_also_with_many_connections(
 
 
 async def test_cancelled_loads_never_show_another_ones_data(redis_cluster: RedisClusterServers, prefix: str) -> None:
-    async with opened(redis_cluster, prefix) as store:
+    async with opened(redis_cluster.url, store={"prefix": prefix}) as store:
         names = [f"s{number}" for number in range(50)]
         await store.commit(TOPIC, 0, None, at(1), {name: name.encode() for name in names}, [], TTL)
         for number, name in enumerate(names * 6):
@@ -187,7 +173,7 @@ def _home(store: RedisStore, servers: RedisClusterServers, node: RedisServer) ->
 async def test_a_replica_takes_over_from_its_master(prefix: str, how: str) -> None:
     """The partition goes on at the replica; the others did not wait for it; what was taken back is found and redone."""
     with RedisClusterServers(replicas=True) as servers:
-        async with opened(servers, prefix, timeout_s=0.5) as store:
+        async with opened(servers.url, store={"prefix": prefix}, timeout_s=0.5) as store:
             master = servers.nodes[1]
             here, elsewhere = _home(store, servers, master)
             writers = [Writer(store, here), Writer(store, elsewhere)]
@@ -231,7 +217,7 @@ async def test_a_replica_takes_over_from_its_master(prefix: str, how: str) -> No
 async def test_a_master_that_is_away_is_asked_in_the_background_only(prefix: str) -> None:
     """The first call pays for finding out; those after it fail at once, until the master answers again."""
     with RedisClusterServers() as servers:
-        async with opened(servers, prefix, timeout_s=0.5) as store:
+        async with opened(servers.url, store={"prefix": prefix}, timeout_s=0.5) as store:
             frozen = servers.nodes[2]
             here, elsewhere = _home(store, servers, frozen)
             for partition in (here, elsewhere):
@@ -278,7 +264,7 @@ async def test_the_documented_rights_are_enough_while_a_slot_moves(prefix: str) 
 
 async def test_no_master_at_all(prefix: str) -> None:
     with RedisClusterServers() as servers:
-        async with opened(servers, prefix, timeout_s=0.5) as store:
+        async with opened(servers.url, store={"prefix": prefix}, timeout_s=0.5) as store:
             await store.commit(TOPIC, 0, None, at(1), {"s": b"x"}, [], TTL)
             for node in servers.nodes:
                 node.kill()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 import redis
@@ -16,33 +17,19 @@ from stream.state import (
     RedisStore,
     StoreMisconfigured,
     StoreUnavailable,
-    Watermark,
     WatermarkConflict,
 )
 from stream.state.connections import StandaloneLink
 from stream.state.sentinel import SentinelLocator
 from stream.state.stats import StoreStats
+from tests.stream.state import stores
 from tests.stream.state.sentinels import Sentinels
+from tests.stream.state.stores import TOPIC, TTL, at
 from tests.support.process import Deadline
 from tests.support.proxy import FaultProxy
 from tests.support.redis import RedisServer
 
-TOPIC = "t"
-TTL = 60_000
-
-
-def at(offset: int) -> Watermark:
-    return Watermark("id", offset)
-
-
-@contextlib.asynccontextmanager
-async def opened(url: str, timeout_s: float = 0.5, **options: str) -> AsyncIterator[RedisStore]:
-    store = RedisStore(ConnectionOptions(url=url, timeout_s=timeout_s, **options), state_version="1")  # type: ignore[arg-type]
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
+opened = functools.partial(stores.opened, timeout_s=0.5)
 
 
 @pytest.fixture

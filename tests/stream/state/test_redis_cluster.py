@@ -15,21 +15,14 @@ from stream.state import (
     RedisStore,
     StoreMisconfigured,
     StoreUnavailable,
-    Watermark,
     WatermarkConflict,
 )
 from tests.stream.state.redis_cluster import RedisClusterServers
+from tests.stream.state.stores import NOON, TOPIC, TTL, at
 
-TOPIC = "t"
-NOON = 1_790_000_100_000
-TTL = 60_000
 ACCOUNTS = [f"A{number}" for number in range(40)]
 LINKS = [Link("account", account, "sessions", "s", NOON) for account in ACCOUNTS]
 READS = [CounterRead("account", account, NOON) for account in ACCOUNTS]
-
-
-def at(offset: int) -> Watermark:
-    return Watermark("id", offset)
 
 
 @pytest.fixture

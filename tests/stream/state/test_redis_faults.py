@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 import uvloop
@@ -21,39 +21,18 @@ from stream.state import (
     StoreUnavailable,
     Watermark,
 )
+from tests.stream.state import stores
+from tests.stream.state.stores import NOON, TOPIC, TTL, at, documented_user
 from tests.support.proxy import FaultProxy
 from tests.support.redis import RedisServer
 
-TOPIC = "t"
-NOON = 1_790_000_100_000
-TTL = 60_000
-PAGE = Path("docs/explanation/redis-and-guarantees.md")
-
-
-def at(offset: int) -> Watermark:
-    return Watermark("id", offset)
-
-
-def documented_user() -> list[str]:
-    """Return the command that makes the user whom the documentation asks for."""
-    (line,) = [line for line in PAGE.read_text().splitlines() if line.startswith("ACL SETUSER ")]
-    return ["ACL SETUSER", *line.removeprefix("ACL SETUSER ").split()]
+opened = functools.partial(stores.opened, timeout_s=0.3)
 
 
 @pytest.fixture
 def own_server() -> Iterator[RedisServer]:
     with RedisServer({"appendonly": "yes", "appendfsync": "always"}) as server:
         yield server
-
-
-@contextlib.asynccontextmanager
-async def opened(url: str, timeout_s: float = 0.3, **options: str) -> AsyncIterator[RedisStore]:
-    store = RedisStore(ConnectionOptions(url=url, timeout_s=timeout_s, **options), state_version="1")  # type: ignore[arg-type]
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 @pytest.fixture

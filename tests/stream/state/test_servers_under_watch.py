@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -19,30 +19,15 @@ from stream.state import (
     StoreFull,
     StoreMisconfigured,
     StoreUnavailable,
-    Watermark,
 )
 from stream.state.keys import WATERMARK_TTL_MS
 from stream.state.time_limit import LONGEST, TimeLimit
+from tests.stream.state import stores
+from tests.stream.state.stores import NOON, TOPIC, TTL, at
 from tests.support.proxy import FaultProxy
 from tests.support.redis import RedisServer
 
-TOPIC = "t"
-NOON = 1_790_000_100_000
-TTL = 60_000
-
-
-def at(offset: int) -> Watermark:
-    return Watermark("id", offset)
-
-
-@contextlib.asynccontextmanager
-async def opened(url: str, timeout_s: float = 2.0, **options: int) -> AsyncIterator[RedisStore]:
-    store = RedisStore(ConnectionOptions(url=url, timeout_s=timeout_s), state_version="1", **options)  # type: ignore[arg-type]
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
+opened = functools.partial(stores.opened, timeout_s=2.0)
 
 
 @pytest.fixture
@@ -234,7 +219,7 @@ class TestSomebodyElsesValues:
             assert counted.counts["sessions"].m5 == 1
 
     async def test_under_a_large_set(self, redis_server: RedisServer) -> None:
-        async with opened(redis_server.url, cap=8, spill=2, stride=2) as store:
+        async with opened(redis_server.url, store={"cap": 8, "spill": 2, "stride": 2}) as store:
             links = [Link("account", "A", "sessions", f"s{number}", NOON) for number in range(6)]
             await store.commit(TOPIC, 0, None, at(1), {}, links, TTL)
             key = store.keys.entity("account", "A")
