@@ -14,7 +14,7 @@ import numpy as np
 
 from features.registry import FEATURES, INDEX, N_FEATURES, NAMES, REGISTRY_HASH
 from features.signal_table import SIGNALS
-from models import artifact
+from models import artifact, binomial
 from models.anomaly import FlatHST
 from models.assessment import Assessment, SessionMeta
 from models.calibration import CalibrationTable
@@ -131,6 +131,7 @@ class Engine:
         for n in (1, 2):
             self.raw(rows[:n], ["login"] * n, [{}] * n, None)
         self._explain(rows, [0, 1], ["full", "brief"], ["login"] * 2, None, [[], []])
+        binomial.warm_up()
 
     def versions_of(
         self, *, pipeline: str, snapshot: SnapshotSet | None = None, ref_key: str | None = None

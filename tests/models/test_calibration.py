@@ -245,6 +245,28 @@ def test_clopper_pearson_is_scipys(n: int, share: float) -> None:
     assert upper_bound95(k, n) == pytest.approx(wanted, abs=1e-9)
 
 
+def _bisected_bound(k: int, n: int) -> float:
+    """The naive twin: halve the interval sixty times."""
+    if n <= 0 or k >= n:
+        return 1.0
+    low, high = k / n, 1.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        if regularized_beta(k + 1.0, float(n - k), middle) < 0.95:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+@settings(max_examples=500, deadline=None)
+@given(data=st.data(), n=st.one_of(st.integers(0, 200), st.integers(0, 100_000_000)))
+def test_clopper_pearson_is_the_bisections(data: st.DataObject, n: int) -> None:
+    k = data.draw(st.one_of(st.integers(0, min(n + 1, 100)), st.integers(max(0, n - 100), n), st.integers(0, n)))
+    # Both have the rounding of the logarithms of gamma, which grows with n; the steps add nothing to it.
+    assert upper_bound95(k, n) == pytest.approx(_bisected_bound(k, n), rel=1e-12 + 1e-17 * n * 10, abs=1e-13)
+
+
 @settings(max_examples=200, deadline=None)
 @given(a=st.floats(0.5, 5_000), b=st.floats(0.5, 5_000), x=st.floats(0, 1))
 def test_incomplete_beta_is_scipys(a: float, b: float, x: float) -> None:
