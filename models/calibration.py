@@ -58,26 +58,28 @@ class CalibratedScore(NamedTuple):
 class CellScorer:
     """Ranks raw scores in one resolved cell. Results are kept by rank: a cell has no more of them than values."""
 
-    __slots__ = ("_declared", "_known", "_resolved", "_values")
+    __slots__ = ("_declared", "_resolved", "known", "values")
 
     def __init__(self, resolved: Resolved) -> None:
         self._resolved = resolved
         single = resolved.parts[0] if len(resolved.parts) == 1 else None
-        self._values = single.values if isinstance(single, Ranks) else None
+        self.values = single.values if isinstance(single, Ranks) else []
+        """Where people of one cell rank a score: those that have it or more begin at `bisect_left(values, raw)`."""
+        self.known: dict[int, CalibratedScore] = {}
+        """Results by that place; empty where there is no such cell."""
         self._declared = single if isinstance(single, Declared) else None
-        self._known: dict[int, CalibratedScore] = {}
 
     def score(self, raw: float) -> CalibratedScore:
         """Calibrate one raw score (finite). Without any people or declared prior it is 0, with a bound of 1."""
-        if self._values is not None:
-            at = bisect_left(self._values, raw)
+        if self.values:
+            at = bisect_left(self.values, raw)
         elif self._declared is not None and raw <= 0.0:
-            at = 0  # of what people mostly have, a stated prior says the same each time
+            at = -1  # of what people mostly have, a stated prior says the same each time
         else:
             return self._compute(raw)
-        found = self._known.get(at)
+        found = self.known.get(at)
         if found is None:
-            found = self._known[at] = self._compute(raw)
+            found = self.known[at] = self._compute(raw)
         return found
 
     def _compute(self, raw: float) -> CalibratedScore:

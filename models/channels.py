@@ -4,7 +4,7 @@ What is the same for all sessions of one kind (flow, input, source, amount of ev
 weights, rankings, and the score objects that say only why there is no score.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -51,9 +51,12 @@ class Channel:
         known = self.known
         if known is not None and (found := known.get((value, highest))) is not None:
             return found
-        ever_score, ever_rests_on = self.ever.score(highest)
+        # Mostly known already: then this spares a call.
+        ever = self.ever.known.get(bisect_left(self.ever.values, highest))
+        ever_score, ever_rests_on = ever if ever is not None else self.ever.score(highest)
         if value == value:
-            now_score, rests_on = self.now.score(value)
+            now = self.now.known.get(bisect_left(self.now.values, value))
+            now_score, rests_on = now if now is not None else self.now.score(value)
             found = (
                 ChannelScore(
                     state="scored",

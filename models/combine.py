@@ -22,7 +22,8 @@ def overall(weights: Mapping[ChannelName, float], scores: Mapping[str, float]) -
 
 def hundredths(score: float) -> int:
     """0 to 100, rounded down, so that 100 means 1 and nothing less."""
-    return min(100, max(0, math.floor(score * 100.0 + 1e-9)))
+    found = math.floor(score * 100.0 + 1e-9)
+    return found if 0 <= found <= 100 else min(100, max(0, found))
 
 
 def coverage(expected: Iterable[str], seen: Iterable[str]) -> tuple[float, list[str]]:

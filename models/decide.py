@@ -47,6 +47,11 @@ class Decider:
             flow: tuple(rule for rule in self.policy.rules if rule.flows is None or flow in rule.flows)
             for flow in self.policy.flows
         }
+        # Counters alone can meet only these.
+        self._counter_rules = {
+            flow: tuple(rule for rule in rules if rule.any_signal is None and rule.severity is None)
+            for flow, rules in self._rules.items()
+        }
         bands = self.policy.bands
         self._bands: tuple[tuple[float, RiskLevel], ...] = (
             (bands.very_high, "very_high"),
@@ -85,7 +90,7 @@ class Decider:
         best: Action = "allow"
         name = "none"
         if facts.signals or facts.velocity:
-            for rule in self._rules[flow]:
+            for rule in self._rules[flow] if facts.signals else self._counter_rules[flow]:
                 if ACTION_RANK[rule.action] > ACTION_RANK[best] and _holds(rule, facts):
                     best, name = rule.action, rule.id
         by_score = self._by_score(flow_policy, facts)

@@ -8,7 +8,7 @@ randomness, no network. What comes again (decisions, scores without data, reason
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from models.anomaly import FlatHST
 from models.assessment import Assessment, SessionMeta
 from models.calibration import CalibrationTable
 from models.cells import Cell
-from models.channels import Planner, scores_of
+from models.channels import Plan, Planner, scores_of
 from models.combine import coverage, hundredths
 from models.decide import Decider, Facts, Latch
 from models.policy import LoadedPolicy, load_policy
@@ -49,17 +49,6 @@ Detail = Literal["facts", "brief", "full"]
 _GROUPS: Final[Mapping[Detail, int]] = {"brief": 2, "full": 5}
 _ANOMALY_GROUPS: Final = 2
 _NO_VELOCITY: Final[Mapping[str, Velocity]] = {}
-
-
-class _Found(NamedTuple):
-    """What is known of one event before its reasons are chosen."""
-
-    scores: Scores
-    decision: Decision
-    level: RiskLevel
-    cell: Cell
-    flagged_by: list[ChannelName]
-    reached: list[Reached]
 
 
 class Engine:
@@ -241,7 +230,7 @@ class Engine:
         of its session in offset order. Each result is the same as alone.
         """
         kinds = rows[:, self._kind].tolist()
-        found: list[_Found] = []
+        found: list[tuple[Scores, Decision, RiskLevel, Plan, list[ChannelName], list[Reached]]] = []
         drafts: list[list[Draft]] = [[] for _ in metas]
         at: list[int] = []
         details: list[Detail] = []
@@ -257,27 +246,28 @@ class Engine:
             if detail != "facts":
                 at.append(i)
                 details.append(detail)
-            found.append(_Found(scores, decision, level, plan.cell, flagged, reached))
+            found.append((scores, decision, level, plan, flagged, reached))
         if at:
             self._explain(rows, at, details, [metas[i].flow for i in at], snapshot, [drafts[i] for i in at])
         assessments = []
         for one, meta, fired, draft in zip(found, metas, signals, drafts, strict=True):
+            scores, decision, level, plan, flagged, reached = one
             if fired:
                 self._reasoner.from_signals(fired, draft)
-            if one.reached:
-                self._reasoner.from_counters(one.reached, draft)
+            if reached:
+                self._reasoner.from_counters(reached, draft)
             share, missing = self._covered(meta)
             assessments.append(
                 Assessment(
-                    scores=one.scores,
-                    decision=one.decision,
-                    risk_level=one.level,
-                    risk_score=hundredths(one.scores.overall_anytime),
+                    scores=scores,
+                    decision=decision,
+                    risk_level=level,
+                    risk_score=hundredths(scores.overall_anytime),
                     reasons=self._reasoner.written(draft) if draft else [],
                     coverage=share,
                     missing_signals=missing,
-                    cell=one.cell,
-                    flagged_by=one.flagged_by,
+                    cell=plan.cell,
+                    flagged_by=flagged,
                 )
             )
         return assessments
@@ -357,9 +347,10 @@ class Engine:
             anomaly = self.anomaly_of(flow, snapshot)
             if anomaly is not None:
                 own = [k for k in wanted if flows[k] == flow]
-                scores, shares = anomaly.shares(rows, where[own])
+                its = where if len(own) == len(where) else where[own]
+                scores, shares = anomaly.shares(rows, its)
                 few = np.full(len(own), _ANOMALY_GROUPS)
-                add(rows, where[own], few, anomaly.inputs, shares, scores, "anomaly", [drafts[k] for k in own])
+                add(rows, its, few, anomaly.inputs, shares, scores, "anomaly", [drafts[k] for k in own])
 
 
 def _detail(action: Action, level: RiskLevel, meta: SessionMeta) -> Detail:

@@ -39,18 +39,19 @@ _CATEGORIES: Final[Mapping[str, Category]] = {
 
 @numba.njit(cache=True, nogil=True)
 def _strongest_groups(  # type: ignore[no-untyped-def]
-    rows, at, inputs, shares, risks, group_of, n_groups, limits, counts, groups, features, weights, values
+    rows, at, inputs, shares, risks, group_of, n_groups, limits, whole, real
 ):
     """Choose for each row in `at` the up to `limits[i]` groups whose shares sum to the most, strongest first.
 
-    Writes `counts` (len(at),) and, in the same order, each one's group (sum below 0: its complement), strongest
-    feature, weight and that feature's value. Rows whose risk is NaN have none; what weighs too little is left out.
+    Writes for each one chosen, one after the other, into `whole` whose it is (i), its group (sum below 0: the
+    complement) and its strongest feature, into `real` its weight and that feature's value; returns their number. Rows
+    whose risk is NaN have none; what weighs too little is left out.
     """
+    n = 0
     sums = np.empty(n_groups, dtype=np.float64)
     largest = np.empty(n_groups, dtype=np.float64)
     strongest = np.zeros(n_groups, dtype=np.int64)
     for i in range(len(at)):
-        counts[i] = 0
         if np.isnan(risks[i]):
             continue
         sums[:] = 0.0
@@ -77,12 +78,13 @@ def _strongest_groups(  # type: ignore[no-untyped-def]
             weight = min(1.0, abs(value) / total * (risks[i] if value > 0.0 else 1.0 - risks[i]))
             if weight < MIN_WEIGHT:
                 continue
-            n = counts[i]
-            groups[i, n] = best if value > 0.0 else ~best
-            features[i, n] = strongest[best]
-            weights[i, n] = weight
-            values[i, n] = rows[at[i], strongest[best]]
-            counts[i] = n + 1
+            whole[0, n] = i
+            whole[1, n] = best if value > 0.0 else ~best
+            whole[2, n] = strongest[best]
+            real[0, n] = weight
+            real[1, n] = rows[at[i], strongest[best]]
+            n += 1
+    return n
 
 
 _Chosen = tuple[ChannelName, bool, int, float]
@@ -128,7 +130,9 @@ class Reasoner:
         }
         self._fired: dict[tuple[str, str, str], Reason] = {}
         self._counted: dict[Reached, Reason] = {}
-        self._texts = [FeatureText(t.text.rstrip("."), "" if t.unit in ("1", "code") else f" {t.unit}") for t in texts]
+        self._texts = [
+            FeatureText(t.text.rstrip(".") + ": ", "" if t.unit in ("1", "code") else f" {t.unit}") for t in texts
+        ]
         self._signals = signals
         self._category_of = category_of
         self._limits: dict[tuple[str, str], int] = {}
@@ -136,6 +140,10 @@ class Reasoner:
             if rule.velocity is not None:
                 key = (rule.velocity.counter, rule.velocity.window)
                 self._limits[key] = min(rule.velocity.at_least, self._limits.get(key, rule.velocity.at_least))
+        self._counters = [
+            (counter, [(window, limit) for (other, window), limit in self._limits.items() if other == counter])
+            for counter in dict.fromkeys(counter for counter, _ in self._limits)
+        ]
 
     def from_shares(
         self,
@@ -153,20 +161,15 @@ class Reasoner:
         rows (n, N_FEATURES), shares (len(at), n_inputs). `risks` (len(at),), 0..1, are the scorer's own output: reasons
         for risk weigh by it, reasons for trust by the rest. Where it is NaN there are no reasons.
         """
-        n, most = len(at), int(limits.max())
-        counts = np.empty(n, dtype=np.int64)
-        groups, features = np.empty((2, n, most), dtype=np.int64)
-        weights, values = np.empty((2, n, most), dtype=np.float64)
-        _strongest_groups(
-            rows, at, inputs, shares, risks, self._group, len(self._stems), limits, counts, groups, features, weights,
-            values,
-        )  # fmt: skip
+        cap = int(limits.sum())
+        whole, real = np.empty((3, cap), dtype=np.int64), np.empty((2, cap), dtype=np.float64)
+        n = _strongest_groups(rows, at, inputs, shares, risks, self._group, len(self._stems), limits, whole, real)
+        if n == 0:
+            return
         codes = self._codes["anomaly" if channel == "anomaly" else ""]
-        chosen = (groups.tolist(), features.tolist(), weights.tolist(), values.tolist())
-        for count, draft, *row in zip(counts.tolist(), drafts, *chosen, strict=True):
-            for k in range(count):
-                group, feature, weight, value = row[0][k], row[1][k], row[2][k], row[3][k]
-                draft.append((-weight, codes[group], len(draft), (channel, group >= 0, feature, value)))
+        for i, group, feature, weight, value in zip(*whole[:, :n].tolist(), *real[:, :n].tolist(), strict=True):
+            draft = drafts[i]
+            draft.append((-weight, codes[group], len(draft), (channel, group >= 0, feature, value)))
 
     def from_signals(self, signals: Mapping[str, SignalValue], draft: list[Draft]) -> None:
         """Add one reason for each signal that counts."""
@@ -200,12 +203,13 @@ class Reasoner:
     def reached(self, velocity: Mapping[str, Velocity]) -> list[Reached]:
         """The counters that reach a limit of the policy."""
         found = []
-        for (counter, window), limit in self._limits.items():
+        for counter, windows in self._counters:
             count = velocity.get(counter)
             if count is not None:
-                value = getattr(count, window)
-                if value is not None and value >= limit:
-                    found.append((counter, window, value, count.approximate))
+                for window, limit in windows:
+                    value = getattr(count, window)
+                    if value is not None and value >= limit:
+                        found.append((counter, window, value, count.approximate))
         return found
 
     def from_counters(self, reached: Sequence[Reached], draft: list[Draft]) -> None:
@@ -233,20 +237,20 @@ class Reasoner:
     def written(self, draft: list[Draft], limit: int = MAX_REASONS) -> list[Reason]:
         """The heaviest `limit` reasons, equal ones by code, so that the order is reproducible. Sorts `draft`."""
         draft.sort()
-        reasons = []
+        reasons, texts = [], self._texts
         for negative_weight, code, _, what in draft[:limit]:
             if not isinstance(what, tuple):
                 reasons.append(what)
                 continue
             channel, is_risk, feature, value = what
-            text, unit = self._texts[feature]
+            text, unit = texts[feature]
             reasons.append(
                 Reason(
                     code=code,
                     category="anomaly" if channel == "anomaly" else "behaviour",
                     weight=-negative_weight,
                     polarity="risk" if is_risk else "trust",
-                    evidence=f"{text}: {'no data' if value != value else f'{value:.3g}'}{unit}",
+                    evidence=f"{text}{value:.3g}{unit}" if value == value else f"{text}no data{unit}",
                     basis="model",
                     channel=channel,
                 )

@@ -25,6 +25,10 @@ SUM, LOGISTIC, REST = range(3)
 """What a row's sum s becomes: s itself, 1 / (1 + exp(-scale * s)), or 1 - s / scale."""
 _DELTA_BITS: Final = np.uint64(16)
 _DELTA: Final = np.uint64(0xFFFF)
+_NODE_BITS: Final = np.uint64(32)
+_NODE: Final = np.uint64(0xFFFFFFFF)
+_FIRST: Final = np.uint64(0)
+_SECOND: Final = np.uint64(1)
 MAX_DELTA: Final = 0xFFFF
 
 
@@ -163,6 +167,15 @@ def _share(  # type: ignore[no-untyped-def]
     The last share is of no input and means nothing.
     """
     v = np.empty(columns.shape[0], dtype=np.float64)
+    n_trees = trees.shape[0]
+    deepest = 0
+    for t in range(n_trees):
+        deepest = max(deepest, trees[t, 1])
+    # Where four trees went: what they did is added up in their order once all four have arrived.
+    went = np.empty((4, deepest), dtype=np.uint64)
+    input_of = np.empty(columns.shape[0], dtype=np.uint64)
+    for k in range(columns.shape[0]):
+        input_of[k] = columns[k, 2]
     for i in range(len(at)):
         own = shares[i]
         own[:] = 0.0
@@ -170,15 +183,35 @@ def _share(  # type: ignore[no-untyped-def]
             scores[i] = np.nan
             continue
         total = 0.0
-        for t in range(trees.shape[0]):
-            a = np.uint64(trees[t, 0])
-            for _ in range(trees[t, 1]):
+        for first in range(0, n_trees, 4):
+            # The last ones go again where fewer than four are left, and don't count.
+            t1, t2, t3 = min(first + 1, n_trees - 1), min(first + 2, n_trees - 1), min(first + 3, n_trees - 1)
+            a, b, c, d = (
+                np.uint64(trees[first, 0]),
+                np.uint64(trees[t1, 0]),
+                np.uint64(trees[t2, 0]),
+                np.uint64(trees[t3, 0]),
+            )
+            for step in range(max(trees[first, 1], trees[t1, 1], trees[t2, 1], trees[t3, 1])):
                 w = np.uint64(word[a])
-                column = w >> _DELTA_BITS
-                a += (w & _DELTA) + np.uint64(v[column] > threshold[a])
-                k = columns[np.int64(column), 2]
-                own[k] = own[k] - change[a, 0] + change[a, 1]
-            total += value[a]
+                a += (w & _DELTA) + np.uint64(v[w >> _DELTA_BITS] > threshold[a])
+                went[0, step] = w >> _DELTA_BITS << _NODE_BITS | a
+                w = np.uint64(word[b])
+                b += (w & _DELTA) + np.uint64(v[w >> _DELTA_BITS] > threshold[b])
+                went[1, step] = w >> _DELTA_BITS << _NODE_BITS | b
+                w = np.uint64(word[c])
+                c += (w & _DELTA) + np.uint64(v[w >> _DELTA_BITS] > threshold[c])
+                went[2, step] = w >> _DELTA_BITS << _NODE_BITS | c
+                w = np.uint64(word[d])
+                d += (w & _DELTA) + np.uint64(v[w >> _DELTA_BITS] > threshold[d])
+                went[3, step] = w >> _DELTA_BITS << _NODE_BITS | d
+            for k in range(min(4, n_trees - first)):
+                node = np.uint64(trees[first + k, 0])
+                for step in range(trees[first + k, 1]):
+                    node = went[k, step] & _NODE
+                    feature = input_of[went[k, step] >> _NODE_BITS]
+                    own[feature] = own[feature] - change[node, _FIRST] + change[node, _SECOND]
+                total += value[node]
         scores[i] = _finished(total, finish, scale)
 
 
