@@ -17,7 +17,7 @@ import numpy.typing as npt
 from features.fold import STATE_DTYPE, STATE_WIDTH
 from features.meta import BLOCKS, SEQUENCE_WINDOW, Meta, SignalRecord, Upstream
 from features.registry import REGISTRY_HASH, TABLES
-from features.velocity import PAIRS
+from features.velocity import WHATS, WINDOWS
 
 _NUMBERS = 2
 """Version of the packing of a row's numbers."""
@@ -32,7 +32,7 @@ def _layout() -> list[Any]:
         [[field.name for field in msgspec.structs.fields(record)] for record in records],
         BLOCKS,
         SEQUENCE_WINDOW,
-        PAIRS,
+        [[entity, whats, WINDOWS] for entity, whats in WHATS.items()],
         REGISTRY_HASH,
         _NUMBERS,
     ]

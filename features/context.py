@@ -5,10 +5,6 @@ filled in by `fill_context`, after the fold.
 """
 
 import math
-from collections.abc import Sequence
-
-import numpy as np
-import numpy.typing as npt
 
 from features import velocity
 from features.kernel import get_time, inner, put_time
@@ -127,14 +123,3 @@ def context_of(meta: Meta) -> tuple[float, float, float, float, float, float]:
         meta.blocks.bit_count(),
         1.0 if meta.state_cold else 0.0,
     )
-
-
-def write_counters(counts: npt.NDArray[np.float64], counters: Sequence[velocity.Count | None]) -> None:
-    """Write what the counters know into the velocity family's part of one vector (a float64 view)."""
-    at = 0
-    for found in counters:
-        if found is not None:
-            for i, value in enumerate((found.m5, found.h1, found.h24)):
-                if value >= 0:
-                    counts[at + i] = value
-        at += len(velocity.WINDOWS)

@@ -99,7 +99,7 @@ class Meta(msgspec.Struct, array_like=True):
     raw_max: list[float] = msgspec.field(default_factory=lambda: [math.nan] * len(CHANNELS))
     latched_action: str | None = None
     latched_evaluation: int = 0
-    counters: list[velocity.Count | None] = msgspec.field(default_factory=list)
+    counters: velocity.Parts = velocity.NOTHING_KNOWN
     counters_as_of_ms: int = 0
     link_bucket_ms: int = 0
     ip_changes: int = 0

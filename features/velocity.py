@@ -7,8 +7,8 @@ window never forgets what it should hold, and holds at most one bucket more. Set
 counts once.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -43,6 +43,20 @@ WHATS: dict[Entity, tuple[What, ...]] = {
 BUCKET_MS = 300_000
 WINDOWS_MS: dict[str, int] = {"m5": 300_000, "h1": 3_600_000, "h24": 86_400_000}
 WINDOWS: tuple[str, ...] = tuple(WINDOWS_MS)
+WHAT_INDEX: dict[Entity, dict[What, int]] = {
+    entity: {what: index for index, what in enumerate(whats)} for entity, whats in WHATS.items()
+}
+"""Position of a counter within `Part`, in triples."""
+
+Part: TypeAlias = tuple[int, ...]
+"""All counters of one entity, flat: m5, h1 and h24 of each `what` in the order of `WHATS`, then a number whose bit i
+says that the i-th is approximate. Empty: unknown, or there is no such entity."""
+Parts: TypeAlias = tuple[Part, Part, Part]
+"""A session's counters: the parts of its account, its device and its address."""
+UNKNOWN: Final[Part] = ()
+NOTHING_KNOWN: Final[Parts] = (UNKNOWN, UNKNOWN, UNKNOWN)
+ZERO_PART: Final[Part] = (0,) * (3 * 4 + 1)
+
 EXACT_CAP = 1_000
 """Distinct members a bucket holds exactly; above it a store may count with a sketch and says so (`approximate`)."""
 
@@ -124,49 +138,25 @@ def count(links: Iterable[Link], entity: Entity, ref: str, what: What, as_of_ms:
     return Count(len(found["m5"]), len(found["h1"]), len(found["h24"]))
 
 
-class Overlay:
-    """A chunk's own links on top of counters that were read before the chunk, in offset order.
+def part_of(counts: Iterable[Count | None]) -> Part:
+    """One entity's counters as a part, from those of its `WHATS`; unknown where one of them is."""
+    values: list[int] = []
+    approximate = 0
+    for index, found in enumerate(counts):
+        if found is None:
+            return UNKNOWN
+        values += (found.m5, found.h1, found.h24)
+        approximate |= found.approximate << index
+    return (*values, approximate)
 
-    `base` holds, by (entity, ref, what), the counter as of the chunk's start, and `known` the members that each window
-    is known to hold already (those that the chunk may add again). So the counter after record i of the chunk is what a
-    chunk of one record would have read.
-    """
 
-    def __init__(
-        self,
-        base: Mapping[tuple[Entity, str, What], Count],
-        known: Mapping[tuple[Entity, str, What, str], tuple[bool, bool, bool]] | None = None,
-    ) -> None:
-        self._base = base
-        self._known = dict(known or {})
-        self._added: dict[tuple[Entity, str, What], list[int]] = {}
+def counts_of(part: Part) -> list[Count | None]:
+    """The counters in a part, in the order of the entity's `WHATS`; None where unknown."""
+    if not part:
+        return [None] * 4
+    return [Count(part[3 * i], part[3 * i + 1], part[3 * i + 2], bool(part[12] >> i & 1)) for i in range(4)]
 
-    def add(self, links: Iterable[Link]) -> None:
-        """Count the links of one record; a member that every window holds already changes nothing."""
-        for link in links:
-            held = self._known.get((link.entity, link.ref, link.what, link.member), (False, False, False))
-            if all(held):
-                continue
-            added = self._added.setdefault((link.entity, link.ref, link.what), [0, 0, 0])
-            for i, known in enumerate(held):
-                if not known:
-                    added[i] += 1
-            self._known[link.entity, link.ref, link.what, link.member] = (True, True, True)
 
-    def count(self, entity: Entity, ref: str, what: What) -> Count | None:
-        """The counter after all links added so far; None where nothing was read (degraded)."""
-        base = self._base.get((entity, ref, what))
-        if base is None:
-            return None
-        added = self._added.get((entity, ref, what))
-        if added is None:
-            return base
-        values = [
-            read + more if read >= 0 else -1 for read, more in zip((base.m5, base.h1, base.h24), added, strict=True)
-        ]
-        return Count(values[0], values[1], values[2], base.approximate)
-
-    def counters(self, meta: "Meta") -> list[Count | None]:
-        """All counters of the session's entities, in the order of `PAIRS`; None where unknown or without entity."""
-        refs = refs_of(meta)
-        return [self.count(entity, refs[entity], what) if entity in refs else None for entity, what in PAIRS]
+def parts_of(counts: Sequence[Count | None]) -> Parts:
+    """A session's counters as parts, from counters in the order of `PAIRS`."""
+    return part_of(counts[:4]), part_of(counts[4:8]), part_of(counts[8:12])

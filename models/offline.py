@@ -183,7 +183,7 @@ class OfflineScorer:
         fold_chunk(self._states, slots, columns_of(events), vectors)
         signals: list[dict[str, SignalValue]] = []
         for vector, event, session in zip(vectors, events, held, strict=True):
-            fill_context(vector, session.meta, ())
+            fill_context(vector, session.meta)
             signals.append(derive_signals(event, session.meta, vector))
         raw = engine.raw(vectors, [session.meta.flow for session in held], signals, snapshot)
         for i, session in enumerate(held):

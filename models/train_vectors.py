@@ -99,7 +99,7 @@ def fold_recordings(recordings: Sequence[Recording]) -> Iterator[NDArray[np.floa
         meta = Meta()
         for i, event in enumerate(one):
             meta.observe(event, event.observed_at)
-            fill_context(out[at + i], meta, ())
+            fill_context(out[at + i], meta)
         yield out[at : at + len(one)]
         at += len(one)
 

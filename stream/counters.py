@@ -4,17 +4,20 @@ A session's counters are read when they are due: at its first event, when a refe
 refresh interval of append time. In between its state holds them (ADR 0004).
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from itertools import groupby
 
 from confluent_kafka import Message
 
 from features.session import Meta
-from features.velocity import PAIRS, WHATS, Entity, Link, What, bucket_of, links_of, refs_of
+from features.velocity import ENTITIES, WHAT_INDEX, Entity, Link, Part, What, bucket_of, links_of
 from schemas.signals import Signal
 from schemas.telemetry import Telemetry
 from stream.records import append_ms_of
-from stream.state import CounterRead, Counters, overlay_of
+from stream.state import CounterRead, Counters
+from stream.state.overlay import Overlay
 
 
 def by_bucket(records: list[Message]) -> list[list[Message]]:
@@ -30,64 +33,119 @@ def by_bucket(records: list[Message]) -> list[list[Message]]:
 
 
 class CounterPlan:
-    """Collects, in offset order, which counters a chunk may need; a superset of what will be due."""
+    """Collects, in offset order, which counters a chunk may need; a superset of what will be due.
+
+    Members are asked for only where a session is going to write links: one that wrote its links in this bucket already
+    is held by every window.
+    """
 
     def __init__(self, refresh_ms: int) -> None:
         self._refresh_ms = refresh_ms
-        self._as_of: dict[tuple[Entity, str], int] = {}
-        self._members: dict[tuple[Entity, str], dict[tuple[What, str], None]] = {}
-        self._known: dict[str, dict[str, str]] = {}
-        self._before_erasure: dict[str, list[dict[str, str]]] = {}
+        self._asked: dict[tuple[Entity, str], tuple[int, dict[tuple[What, str], None]]] = {}
+        self._planned: dict[str, _Planned] = {}
+        self._before_erasure: dict[str, list[_Planned]] = {}
 
     def add(self, event: Telemetry | Signal, ingested_ms: int, meta: Meta | None) -> None:
         """Plan for one event; `meta` is the session's state where it is cached."""
-        refs = self._known.get(event.session_id)
-        due = meta is None or ingested_ms - meta.counters_as_of_ms >= self._refresh_ms
-        if self._before_erasure and event.session_id in self._before_erasure:
+        session_id = event.session_id
+        if self._before_erasure and session_id in self._before_erasure:
             # It began anew, or its erasure is going to be refused and it goes on: both are asked for.
-            due, meta = True, None
-            for other in self._before_erasure[event.session_id]:
-                _take_refs(other, event)
-                self._ask(event.session_id, other, ingested_ms)
-        if refs is None:
-            refs = self._known[event.session_id] = _refs_of_meta(meta) if meta is not None else {}
-        before = dict(refs)
-        _take_refs(refs, event)
-        if due or refs != before:
-            self._ask(event.session_id, refs, ingested_ms)
+            meta = None
+            for other in self._before_erasure[session_id]:
+                other.take(event)
+                self._ask(session_id, other, ingested_ms, links=True)
+        due = meta is None or ingested_ms - meta.counters_as_of_ms >= self._refresh_ms
+        planned = self._planned.get(session_id)
+        if planned is None:
+            if not due and meta is not None and not _brings_news(event, meta):
+                return
+            planned = self._planned[session_id] = _Planned(meta)
+        changed = planned.take(event)
+        if due or changed:
+            links = changed or meta is None or meta.link_bucket_ms != bucket_of(ingested_ms)
+            self._ask(session_id, planned, ingested_ms, links=links)
 
     def erase(self, session_id: str, meta: Meta | None) -> None:
         """Plan for what may follow an erasure; `meta` is the session's state where it is cached."""
-        refs = self._known.pop(session_id, None)
-        if refs is None:
-            refs = _refs_of_meta(meta) if meta is not None else {}
-        self._before_erasure.setdefault(session_id, []).append(refs)
+        planned = self._planned.pop(session_id, None)
+        self._before_erasure.setdefault(session_id, []).append(_Planned(meta) if planned is None else planned)
 
     def reads(self) -> list[CounterRead]:
         """Return one read an entity."""
         return [
-            CounterRead(entity, ref, as_of, tuple(self._members[entity, ref]))
-            for (entity, ref), as_of in self._as_of.items()
+            CounterRead(entity, ref, as_of, tuple(members)) for (entity, ref), (as_of, members) in self._asked.items()
         ]
 
-    def _ask(self, session_id: str, refs: dict[str, str], ingested_ms: int) -> None:
-        members: dict[What, str | None] = {
-            "sessions": session_id,
-            "accounts": refs.get("account"),
-            "devices": refs.get("device"),
-            "ips": refs.get("ip"),
-            "countries": refs.get("country"),
-        }
-        for entity, whats in WHATS.items():
-            ref = refs.get(entity)
+    def _ask(self, session_id: str, planned: _Planned, ingested_ms: int, *, links: bool) -> None:
+        wanted = 2 if links else 1
+        if planned.asked >= wanted:
+            return
+        planned.asked = wanted
+        members: list[tuple[What, str]] = []
+        if links:
+            members = [(what, ref) for what, ref in planned.members(session_id) if ref is not None]
+        for entity, ref in zip(ENTITIES, (planned.account, planned.device, planned.ip), strict=True):
             if ref is None:
                 continue
-            self._as_of.setdefault((entity, ref), ingested_ms)
-            asked = self._members.setdefault((entity, ref), {})
-            for what in whats:
-                member = members[what]
-                if member is not None:
-                    asked[what, member] = None
+            found = self._asked.get((entity, ref))
+            if found is None:
+                found = self._asked[entity, ref] = (ingested_ms, {})
+            if links:
+                index = WHAT_INDEX[entity]
+                found[1].update([(member, None) for member in members if member[0] in index])
+
+
+class _Planned:
+    """What a session's references will be, and what was asked about it."""
+
+    __slots__ = ("account", "asked", "country", "device", "ip")
+
+    def __init__(self, meta: Meta | None) -> None:
+        self.account = None if meta is None else meta.account_ref
+        self.device = None if meta is None else meta.device_ref
+        self.ip = None if meta is None else meta.ip_ref
+        self.country = None if meta is None else meta.ip_country
+        self.asked = 0
+        """0: nothing yet with these references, 1: counters, 2: and members."""
+
+    def take(self, event: Telemetry | Signal) -> bool:
+        """Bring them up to date with one event: the latest address, and the first of all else. Say if that is new."""
+        before = (self.account, self.device, self.ip, self.country)
+        if self.account is None:
+            self.account = event.account_ref
+        if self.device is None:
+            self.device = event.device_ref
+        if isinstance(event, Telemetry) and event.network is not None:
+            if event.network.ip_ref is not None:
+                self.ip = event.network.ip_ref
+            if event.network.ip_country is not None:
+                self.country = event.network.ip_country
+        if (self.account, self.device, self.ip, self.country) == before:
+            return False
+        self.asked = 0
+        return True
+
+    def members(self, session_id: str) -> tuple[tuple[What, str | None], ...]:
+        """Return what its links have as members."""
+        return (
+            ("sessions", session_id),
+            ("accounts", self.account),
+            ("devices", self.device),
+            ("ips", self.ip),
+            ("countries", self.country),
+        )
+
+
+def _brings_news(event: Telemetry | Signal, meta: Meta) -> bool:
+    """Whether an event changes what its session is known to belong to."""
+    if (meta.account_ref is None and event.account_ref is not None) or (
+        meta.device_ref is None and event.device_ref is not None
+    ):
+        return True
+    if not isinstance(event, Telemetry) or event.network is None:
+        return False
+    ip_ref, country = event.network.ip_ref, event.network.ip_country
+    return (ip_ref is not None and ip_ref != meta.ip_ref) or (country is not None and country != meta.ip_country)
 
 
 class AnsweredReads:
@@ -102,7 +160,7 @@ class AnsweredReads:
             self._answers[read.entity, read.ref] = (read, answer)
 
     def unanswered(self, reads: Sequence[CounterRead]) -> list[CounterRead]:
-        """Return the reads that nothing remembered answers: another time, or members that were not asked about."""
+        """Return the reads that nothing remembered answers: another bucket, or members that were not asked about."""
         return [read for read in reads if not self._answers_it(read)]
 
     def of(self, read: CounterRead) -> Counters | None:
@@ -111,7 +169,11 @@ class AnsweredReads:
 
     def _answers_it(self, read: CounterRead) -> bool:
         held = self._answers.get((read.entity, read.ref))
-        return held is not None and held[0].as_of_ms == read.as_of_ms and set(read.members) <= set(held[0].members)
+        return (
+            held is not None
+            and bucket_of(held[0].as_of_ms) == bucket_of(read.as_of_ms)
+            and set(read.members) <= set(held[0].members)
+        )
 
 
 class ChunkCounters:
@@ -119,11 +181,7 @@ class ChunkCounters:
 
     def __init__(self, reads: Sequence[CounterRead], answers: Sequence[Counters | None], refresh_ms: int) -> None:
         self._refresh_ms = refresh_ms
-        self._overlay = overlay_of(reads, answers)
-        self._asked = {(read.entity, read.ref, what, member) for read in reads for what, member in read.members}
-        pairs = list(zip(reads, answers, strict=True))
-        self._read = {(read.entity, read.ref) for read, answer in pairs if answer is not None}
-        self._failed = {(read.entity, read.ref) for read, answer in pairs if answer is None}
+        self._overlay = Overlay(reads, answers)
         self.links: list[Link] = []
         """Links to write, in offset order."""
 
@@ -132,41 +190,36 @@ class ChunkCounters:
 
         Returns whether a counter that was due could not be read.
         """
-        appeared = meta.link_bucket_ms == 0
-        if meta.link_bucket_ms != bucket_of(ingested_ms):
-            due = links_of(meta, session_id, ingested_ms)
-            meta.link_bucket_ms = bucket_of(ingested_ms)
-            self.links.extend(due)
+        bucket_ms = bucket_of(ingested_ms)
+        appeared = False
+        if meta.link_bucket_ms != bucket_ms:
+            appeared = meta.link_bucket_ms == 0
+            meta.link_bucket_ms = bucket_ms
+            links = links_of(meta, session_id, ingested_ms)
+            self.links += links
             # A member that nobody asked about was linked in an earlier bucket: adding it could count it twice.
-            self._overlay.add([link for link in due if (link.entity, link.ref, link.what, link.member) in self._asked])
+            self._overlay.add(links)
         if not appeared and ingested_ms - meta.counters_as_of_ms < self._refresh_ms:
             return False
-        fresh = self._overlay.counters(meta)
-        held = meta.counters or [None] * len(PAIRS)
-        meta.counters = [new if new is not None else old for new, old in zip(fresh, held, strict=True)]
-        entities = refs_of(meta).items()
-        if all(entity in self._read for entity in entities):
+        entities, held = self._overlay.entities, meta.counters
+        all_read, failed = True, False
+        parts: list[Part] = []
+        for entity, ref, before in zip(ENTITIES, (meta.account_ref, meta.device_ref, meta.ip_ref), held, strict=True):
+            if ref is None:
+                parts.append(before)
+                continue
+            found = entities[entity].get(ref)
+            if found is not None:
+                parts.append(found.part)
+                continue
+            # It stays due: what could not be read, or belongs to a stored session whose references nobody knew when
+            # the reads were planned, is asked for with the session's next chunk.
+            parts.append(before)
+            all_read = False
+            failed = failed or ref in entities[entity]
+        fresh = (parts[0], parts[1], parts[2])
+        if fresh != held:
+            meta.counters = fresh
+        if all_read:
             meta.counters_as_of_ms = ingested_ms
-        # Otherwise they stay due: what could not be read, or belongs to a stored session whose references nobody knew
-        # when the reads were planned, is asked for with the session's next chunk.
-        return any(entity in self._failed for entity in entities)
-
-
-def _take_refs(refs: dict[str, str], event: Telemetry | Signal) -> None:
-    """Bring a session's references up to date with one event: the latest address, and the first of all else."""
-    if event.account_ref is not None:
-        refs.setdefault("account", event.account_ref)
-    if event.device_ref is not None:
-        refs.setdefault("device", event.device_ref)
-    if isinstance(event, Telemetry) and event.network is not None:
-        if event.network.ip_ref is not None:
-            refs["ip"] = event.network.ip_ref
-        if event.network.ip_country is not None:
-            refs["country"] = event.network.ip_country
-
-
-def _refs_of_meta(meta: Meta) -> dict[str, str]:
-    refs: dict[str, str] = {str(entity): ref for entity, ref in refs_of(meta).items()}
-    if meta.ip_country is not None:
-        refs["country"] = meta.ip_country
-    return refs
+        return failed

@@ -9,11 +9,11 @@ from typing import Protocol
 
 import numpy as np
 
+from features.counted import counted
 from features.fill import fill_contexts, fill_counters
 from features.registry import N_FEATURES, REGISTRY_HASH
 from features.session import Meta, columns_of, fold_chunk
 from features.signals import signals_of
-from features.velocity import PAIR_NAMES
 from models.engine import Assessment, Engine
 from models.scorer import FloatArray
 from models.snapshots import SnapshotSet
@@ -146,8 +146,8 @@ class Evaluator:
         vectors = np.empty((n, N_FEATURES), dtype=np.float64)
         may_hold = fold_chunk(owned.sessions.rows, slots, columns_of(events), vectors)
         fill_contexts(vectors, metas)
-        for i, meta in enumerate(metas):
-            fill_counters(vectors[i], meta.counters)
+        shown = [counted(meta.counters) for meta in metas]
+        fill_counters(vectors, shown)
         signals = signals_of(events, metas, vectors, may_hold)
         features_s = lap("features")
 
@@ -156,7 +156,7 @@ class Evaluator:
         models_s = lap("models")
 
         stages_ms = {"features": features_s * 1000.0, "models": models_s * 1000.0}
-        velocity = [_velocity(meta) for meta in metas]
+        velocity = [each.velocity for each in shown]
         assessments = engine.assess_chunk(vectors, raw, metas, signals, velocity, degraded, snapshot)
         for i, (item, assessment) in enumerate(zip(segment, assessments, strict=True)):
             meta = metas[i]
@@ -285,18 +285,6 @@ def _erase(owned: OwnedPartition, item: ErasureItem, batch: Batch) -> None:
 def _of_another_tenant() -> Rejected:
     detail = "the session belongs to another tenant; session ids must be unique over all tenants"
     return Rejected(DeadLetterReason.TENANT_MISMATCH, "$.tenant", detail)
-
-
-def _velocity(meta: Meta) -> dict[str, Velocity]:
-    return {
-        name: Velocity(m5=_known(c.m5), h1=_known(c.h1), h24=_known(c.h24), approximate=c.approximate)
-        for name, c in zip(PAIR_NAMES, meta.counters, strict=False)
-        if c is not None
-    }
-
-
-def _known(value: int) -> int | None:
-    return None if value < 0 else value
 
 
 def _channels(values: Sequence[float]) -> dict[str, float]:

@@ -29,7 +29,7 @@ from stream.patience import Patience
 from stream.records import append_ms_of, offset_of
 from stream.refs import RefHasher
 from stream.stage_clock import StageClock
-from stream.state import CounterRead, StateStore, StoreError, Watermark, WatermarkConflict
+from stream.state import CounterRead, Counters, StateStore, StoreError, Watermark, WatermarkConflict
 from stream.transport import Chunk, OutRecord, TransportError
 from stream.turns import Turns
 
@@ -186,16 +186,18 @@ class Pipeline:
         missing = [session_id for session_id in wanted if session_id not in sessions]
         if len(wanted) > len(missing):
             self._metrics.sessions.add(len(wanted) - len(missing), "cache")
-        answered = AnsweredReads()
         reads = self._plan(owned, batch)
+        answers: Sequence[Counters | None] = ()
         if missing or reads:
             loaded = await self._patience.call(
                 owned, chunk, lambda: self._store.load(owned.topic, owned.number, missing, reads)
             )
             _same_watermark(owned, loaded.watermark)
-            answered.take(reads, loaded.counters)
+            answers = loaded.counters
             found = [self._admit_stored(owned, session_id, loaded.blobs.get(session_id)) for session_id in missing]
             if any(found):
+                answered = AnsweredReads()
+                answered.take(reads, answers)
                 reads = self._plan(owned, batch)
                 more = answered.unanswered(reads)
                 if more:
@@ -204,7 +206,8 @@ class Pipeline:
                     )
                     _same_watermark(owned, rest.watermark)
                     answered.take(more, rest.counters)
-        return ChunkCounters(reads, [answered.of(read) for read in reads], self._counters_refresh_ms)
+                answers = [answered.of(read) for read in reads]
+        return ChunkCounters(reads, answers, self._counters_refresh_ms)
 
     def _plan(self, owned: OwnedPartition, batch: Batch) -> list[CounterRead]:
         plan = CounterPlan(self._counters_refresh_ms)

@@ -23,7 +23,7 @@ from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from features.velocity import Count, Entity, Link, What
+from features.velocity import WHATS, Count, Entity, Link, Part, What, counts_of
 from stream.state.stats import StoreStats
 
 
@@ -96,13 +96,20 @@ class CounterRead(NamedTuple):
 class Counters(NamedTuple):
     """The answer to one `CounterRead`.
 
-    `counts` has every `what` that is counted with the entity; see `counters` for what a window contains and when a
+    `part` has every `what` that is counted with the entity; see `counters` for what a window contains and when a
     count is `approximate`. `last_seen_ms` has the asked members that are remembered: the start of the
     bucket that they were last seen in, epoch ms. A member of a set that has become a sample may be missing from it.
     """
 
-    counts: Mapping[What, Count]
+    entity: Entity
+    part: Part
     last_seen_ms: Mapping[tuple[What, str], int]
+
+    @property
+    def counts(self) -> dict[What, Count]:
+        """The counters of `part` by name."""
+        counts = zip(WHATS[self.entity], counts_of(self.part), strict=True)
+        return {what: count for what, count in counts if count is not None}
 
 
 class Loaded(msgspec.Struct, frozen=True, gc=False):

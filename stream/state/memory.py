@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from features.velocity import BUCKET_MS, WHATS, Count, Entity, Link, What
+from features.velocity import BUCKET_MS, WHATS, ZERO_PART, Entity, Link, What
 from stream.state.base import (
     CounterRead,
     Counters,
@@ -145,19 +145,27 @@ class MemoryStore:
             raise ValueError(f"{read.entity} is not an entity that is counted")
         for what, _ in read.members:
             what_number(read.entity, what)
-        sets = self._entities.get((read.entity, read.ref), now) or {}
-        counts: dict[What, Count] = {}
-        for what in WHATS[read.entity]:
+        sets = self._entities.get((read.entity, read.ref), now)
+        if sets is None:
+            return Counters(read.entity, ZERO_PART, {})
+        values: list[int] = []
+        approximate = 0
+        for index, what in enumerate(WHATS[read.entity]):
             members = sets.get(what)
-            counts[what] = Count(0, 0, 0) if members is None else members.count(as_of, self._cap)
-        self.stats.sampled_reads_total += any(count.approximate for count in counts.values())
+            if members is None:
+                values += (0, 0, 0)
+            else:
+                counts, sampled = members.count(as_of, self._cap)
+                values += counts
+                approximate |= sampled << index
+        self.stats.sampled_reads_total += approximate > 0
         seen: dict[tuple[What, str], int] = {}
         for asked in read.members:
             members = sets.get(asked[0])
             last = None if members is None else members.last.get(member_hash(asked[1]))
             if last is not None:
                 seen[asked] = last * BUCKET_MS
-        return Counters(counts, seen)
+        return Counters(read.entity, (*values, approximate), seen)
 
     def _took(self, operation: Operation, started: float) -> None:
         self.stats.took(operation, time.perf_counter() - started)
@@ -187,20 +195,22 @@ class _Members:
                 del self.last[gone]
         return True
 
-    def count(self, as_of: int, cap: int) -> Count:
-        """Return the three counts; the sampling rule is needed only where a window holds more than `cap`."""
-        sizes = [(bucket, len(members)) for bucket, members in self._by_bucket.items()]
-        counts: list[int] = []
+    def count(self, as_of: int, cap: int) -> tuple[list[int], bool]:
+        """Return the three counts, and whether one is an estimate: where a window holds more than `cap`."""
+        since = [as_of - window for window in WINDOW_BUCKETS]
+        held, counts = [0, 0, 0], [0, 0, 0]
+        for bucket, members in self._by_bucket.items():
+            for i, first in enumerate(since):
+                if bucket >= first:
+                    held[i] += len(members)
+                    if bucket <= as_of:
+                        counts[i] += len(members)
         approximate = False
-        for window in WINDOW_BUCKETS:
-            since = as_of - window
-            if sum(size for bucket, size in sizes if bucket >= since) <= cap:
-                counts.append(sum(size for bucket, size in sizes if since <= bucket <= as_of))
-            else:
-                number, sampled = count_plainly(self.last.items(), as_of, window, cap)
-                counts.append(number)
+        for i, window in enumerate(WINDOW_BUCKETS):
+            if held[i] > cap:
+                counts[i], sampled = count_plainly(self.last.items(), as_of, window, cap)
                 approximate = approximate or sampled
-        return Count(counts[0], counts[1], counts[2], approximate)
+        return counts, approximate
 
 
 class _Expiring(Generic[K, V]):

@@ -1,31 +1,85 @@
-"""Lays a chunk's own links over counters that were read before the chunk."""
+"""Lays a chunk's own links over counters that were read before the chunk, in offset order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from features.velocity import WINDOWS_MS, Count, Entity, Overlay, What, bucket_of
+from features.velocity import (
+    ENTITIES,
+    UNKNOWN,
+    WHAT_INDEX,
+    WINDOWS_MS,
+    Count,
+    Entity,
+    Link,
+    Part,
+    What,
+    bucket_of,
+    counts_of,
+)
 from stream.state.base import CounterRead, Counters
+
+_WINDOWS_MS = tuple(WINDOWS_MS.values())
+
+
+class EntityOverlay:
+    """One entity's counters while a chunk is processed: `part` is what a chunk of one record would read now."""
+
+    __slots__ = ("_asked", "_read", "_seen", "part")
+
+    def __init__(self, read: CounterRead, answer: Counters) -> None:
+        self.part: Part = answer.part
+        self._read = read
+        self._seen = answer.last_seen_ms
+        self._asked: set[tuple[What, str]] | None = None
+        """Members whose absence from a window is known, and that were not counted yet."""
+
+    def add(self, what: What, member: str) -> None:
+        """Count a member of a link. One that nobody asked about changes nothing, nor one that is counted already."""
+        if self._asked is None:
+            self._asked = set(self._read.members)
+        key = (what, member)
+        if key not in self._asked:
+            return
+        self._asked.remove(key)
+        index = WHAT_INDEX[self._read.entity][what]
+        if self.part[-1] >> index & 1:
+            # An estimate stays as it was read: it moves with the next chunk.
+            return
+        last = self._seen.get(key, -1)
+        values = list(self.part)
+        for at, window_ms in enumerate(_WINDOWS_MS, 3 * index):
+            if last < bucket_of(self._read.as_of_ms - window_ms):
+                values[at] += 1
+        self.part = tuple(values)
+
+
+class Overlay:
+    """The counters of a chunk's entities. `entities` has, by kind and reference, what was read; None: it could not."""
+
+    def __init__(self, reads: Sequence[CounterRead], answers: Iterable[Counters | None]) -> None:
+        self.entities: dict[Entity, dict[str, EntityOverlay | None]] = {entity: {} for entity in ENTITIES}
+        for read, answer in zip(reads, answers, strict=True):
+            self.entities[read.entity][read.ref] = None if answer is None else EntityOverlay(read, answer)
+
+    def add(self, links: Iterable[Link]) -> None:
+        """Count the links of one record."""
+        for link in links:
+            found = self.entities[link.entity].get(link.ref)
+            if found is not None:
+                found.add(link.what, link.member)
+
+    def count(self, entity: Entity, ref: str, what: What) -> Count | None:
+        """The counter after all links added so far; None where nothing was read."""
+        found = self.entities[entity].get(ref)
+        part = UNKNOWN if found is None else found.part
+        return counts_of(part)[WHAT_INDEX[entity][what]]
 
 
 def overlay_of(reads: Sequence[CounterRead], counters: Iterable[Counters | None]) -> Overlay:
     """Return the overlay over what `load` answered to `reads`, one read per entity, all as of one bucket.
 
     A read must ask for the members that the chunk may link (`CounterRead.members`): members that a window holds
-    already are not counted again. An estimate stays as it was read: it moves with the next chunk.
+    already are not counted again.
     """
-    base: dict[tuple[Entity, str, What], Count] = {}
-    known: dict[tuple[Entity, str, What, str], tuple[bool, bool, bool]] = {}
-    for read, found in zip(reads, counters, strict=True):
-        if found is None:
-            continue
-        for what, count in found.counts.items():
-            base[read.entity, read.ref, what] = count
-        m5, h1, h24 = (bucket_of(read.as_of_ms - window_ms) for window_ms in WINDOWS_MS.values())
-        for what, member in read.members:
-            if found.counts[what].approximate:
-                known[read.entity, read.ref, what, member] = (True, True, True)
-            else:
-                last = found.last_seen_ms.get((what, member), -1)
-                known[read.entity, read.ref, what, member] = (last >= m5, last >= h1, last >= h24)
-    return Overlay(base, known)
+    return Overlay(reads, counters)

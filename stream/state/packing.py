@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
-from features.velocity import BUCKET_MS, WHATS, Count, Entity, Link, What
+from features.velocity import BUCKET_MS, WHAT_INDEX, WHATS, ZERO_PART, Entity, Link, What
 from stream.state.base import Counters
 from stream.state.counters import (
     BUCKET_SPAN,
@@ -28,9 +28,14 @@ _HASH_AT: Final = 4
 """Where the member's hash stands in an entry."""
 _COUNTS: Final = struct.Struct("<BIIIB")
 _M5, _H1, _H24 = WINDOW_BUCKETS
-_ZERO: Final = Count(0, 0, 0)
-_NUMBERS: Final = {entity: tuple((what, WHAT_NUMBER[what]) for what in whats) for entity, whats in WHATS.items()}
-_NOTHING: Final = {entity: Counters(dict.fromkeys(whats, _ZERO), {}) for entity, whats in WHATS.items()}
+_BEHIND: Final = len(ZERO_PART)
+_PLACES: Final = {
+    entity: [3 * index[what] if what in index else _BEHIND for what in WHAT_NAMES]
+    + [_BEHIND] * (SPILLED - len(WHAT_NAMES))
+    for entity, index in WHAT_INDEX.items()
+}
+"""Where the counts of a `what` begin in a part, by its number; what is not counted with the entity falls behind it."""
+_NOTHING: Final = {entity: Counters(entity, ZERO_PART, {}) for entity in WHATS}
 
 
 def pack_read(entity: Entity, as_of: int, members: Iterable[tuple[What, str]]) -> bytes:
@@ -53,32 +58,30 @@ def count_reply(
     if reply is None:
         return _NOTHING[entity]
     value, spilled, found = (reply, b"", b"") if isinstance(reply, bytes) else reply
-    counts = _count_packed(entity, value, as_of)
+    values = _count_packed(entity, value, as_of)
     for number, m5, h1, h24, estimate in _COUNTS.iter_unpack(spilled):
-        counts[WHAT_NAMES[number]] = Count(m5, h1, h24, estimate == 1)
-    return Counters(counts, _last_seen(value + found, members) if members else {})
+        index = WHAT_INDEX[entity][WHAT_NAMES[number]]
+        values[3 * index : 3 * index + 3] = (m5, h1, h24)
+        values[-1] |= estimate << index
+    return Counters(entity, tuple(values), _last_seen(value + found, members) if members else {})
 
 
-def _count_packed(entity: Entity, value: bytes, as_of: int) -> dict[What, Count]:
-    """Count the members that a packed value holds itself."""
+def _count_packed(entity: Entity, value: bytes, as_of: int) -> list[int]:
+    """Count the members that a packed value holds itself; flat as in `Part`."""
     from_m5, from_h1, from_h24 = as_of - _M5, as_of - _H1, as_of - _H24
-    # Three counts per `what`, longest window first: a member leaves the chain at the first window that it misses.
-    totals = [0] * (3 * len(WHAT_NAMES))
+    places = _PLACES[entity]
+    values = [0] * (_BEHIND + 3)
     for (tag,) in _TAG.iter_unpack(value):
         bucket = tag & _MASK
         if from_h24 <= bucket <= as_of and tag < _SPILLED_TAG:
-            at = (tag >> 24) * 3
-            totals[at] += 1
+            # A member leaves the chain at the first window that it misses.
+            at = places[tag >> 24]
+            values[at + 2] += 1
             if bucket >= from_h1:
-                totals[at + 1] += 1
+                values[at + 1] += 1
                 if bucket >= from_m5:
-                    totals[at + 2] += 1
-    counts: dict[What, Count] = {}
-    for what, number in _NUMBERS[entity]:
-        at = number * 3
-        day = totals[at]
-        counts[what] = Count(totals[at + 2], totals[at + 1], day) if day else _ZERO
-    return counts
+                    values[at] += 1
+    return values[:_BEHIND]
 
 
 def _last_seen(entries: bytes, members: Iterable[tuple[What, str]]) -> dict[tuple[What, str], int]:

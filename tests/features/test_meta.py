@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.context import F_INPUT
+from features.counted import counted
 from features.fill import fill_context
 from features.meta import MAX_RECENT_SIGNALS, MAX_UPSTREAM, SEQUENCE_WINDOW, Meta, upstream_risk
 from features.registry import INDEX, N_FEATURES
-from features.velocity import PAIRS, Count
+from features.velocity import Count, parts_of
 from schemas.signals import Signal
 from schemas.telemetry import Device, Network, Pointer, SessionEnd, Viewport
 from tests.features import build
@@ -126,10 +127,10 @@ def test_context_is_filled_from_meta_and_counters() -> None:
     meta.observe(build.event(0, keys=build.keys_of(build.typing(1, 3)), device=Device(ua_mobile=True)), 1)
     row = build.fold([build.event(keys=build.keys_of(build.typing(1, 3)))])[-1]
     before = row.copy()
-    counters: list[Count | None] = [None] * len(PAIRS)
-    counters[0] = Count(1, 2, 3)
-    counters[-1] = Count(4, -1, 6)
-    fill_context(row, meta, counters)
+    counters: list[Count | None] = [Count(1, 2, 3), *[Count(0, 0, 0)] * 3]
+    counters += [None] * 4
+    counters += [*[Count(0, 0, 0)] * 3, Count(4, -1, 6)]
+    fill_context(row, meta, counted(parts_of(counters)))
     assert [row[INDEX[f"velocity_account_sessions_{w}"]] for w in ("m5", "h1", "h24")] == [1, 2, 3]
     assert row[INDEX["velocity_ip_countries_m5"]] == 4
     assert row[INDEX["velocity_ip_countries_h1"]] != row[INDEX["velocity_ip_countries_h1"]]

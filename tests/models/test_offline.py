@@ -50,7 +50,7 @@ def test_a_naive_twin_gives_the_same(shipped: Engine) -> None:
             meta.mark(event.sequence)
             meta.observe(event, event.observed_at)
             fold_chunk(state, np.zeros(1, dtype=np.int32), columns_of([event]), out)
-            fill_context(out[0], meta, ())
+            fill_context(out[0], meta)
             signals = derive_signals(event, meta, out[0])
             raw = shipped.raw(out, [meta.flow], [signals], None)
             assessment = shipped.assess(out[0], raw[0], meta, signals, {}, (), None)

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from features.counted import counted
 from features.fill import fill_context
 from features.registry import N_FEATURES
 from features.session import Meta, columns_of, decode, encode, fold_chunk, new_row
 from features.signals import derive_signals
-from features.velocity import PAIR_NAMES, Count, Link, bucket_of, links_of
+from features.velocity import PAIR_NAMES, Count, Link, bucket_of, links_of, parts_of
 from models.engine import Assessment, Engine
 from models.snapshots import SnapshotSet
 from schemas.envelope import decode as decode_record
@@ -119,7 +120,7 @@ class Oracle:
         snapshot: str | None,
         folded: Telemetry,
     ) -> Assessment:
-        shown = [_count(velocity.get(name)) for name in PAIR_NAMES]
+        shown = parts_of([_count(velocity.get(name)) for name in PAIR_NAMES])
         appeared = meta.link_bucket_ms == 0
         same_bucket = meta.link_bucket_ms == bucket_of(ingested_ms)
         self.links = [] if same_bucket else links_of(meta, event.session_id, ingested_ms)
@@ -132,7 +133,7 @@ class Oracle:
         states = row.copy()[np.newaxis, :]
         vectors = np.empty((1, N_FEATURES))
         fold_chunk(states, np.zeros(1, dtype=np.int32), columns_of([folded]), vectors)
-        fill_context(vectors[0], meta, meta.counters)
+        fill_context(vectors[0], meta, counted(meta.counters))
         signals = derive_signals(folded, meta, vectors[0])
         live = self.snapshots[snapshot] if snapshot is not None and self.snapshots else None
         raw = self.engine.raw(vectors, [meta.flow], [signals], live)

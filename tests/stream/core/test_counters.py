@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
@@ -19,11 +19,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.session import Meta
-from features.velocity import BUCKET_MS, PAIRS, WINDOWS_MS, Count, Entity, Link, What, bucket_of, count, refs_of
+from features.velocity import (
+    BUCKET_MS,
+    PAIRS,
+    WINDOWS_MS,
+    Count,
+    Entity,
+    Link,
+    What,
+    bucket_of,
+    count,
+    counts_of,
+    refs_of,
+)
 from schemas.signals import Signal
 from schemas.telemetry import Collector, Network, Telemetry
-from stream.counters import ChunkCounters, CounterPlan
+from stream import counters as stream_counters
 from stream.state import Counters, MemoryStore, Watermark
+from tests.stream.core import naive_counters
 
 T = TypeVar("T")
 T0 = 1_700_000_100_000 - 1_700_000_100_000 % BUCKET_MS
@@ -40,6 +53,10 @@ class Event(NamedTuple):
     ip: str | None = None
     country: str | None = None
     is_signal: bool = False
+    is_erasure: bool = False
+    """A request to forget the session, in place of an event."""
+    is_left_out: bool = False
+    """A repeat, or refused: planned for, not observed."""
 
     def decoded(self) -> Telemetry | Signal:
         shared: dict[str, Any] = {
@@ -78,18 +95,33 @@ class Worker:
     links: list[Link] = field(default_factory=list)
     watermark: Watermark | None = None
     fails: bool = False
+    is_naive: bool = False
+    n_reads: int = 0
+    n_asked: int = 0
 
     def chunk(self, events: Sequence[Event]) -> list[tuple[list[Count | None], bool]]:
         """Process a chunk; return each event's counters, and whether they could not be read."""
-        plan = CounterPlan(self.refresh_ms)
+        code = naive_counters if self.is_naive else stream_counters
+        plan = code.CounterPlan(self.refresh_ms)
         for event in events:
-            plan.add(event.decoded(), event.at_ms, self.metas.get(event.session) if self.is_cached else None)
+            meta = self.metas.get(event.session) if self.is_cached else None
+            if event.is_erasure:
+                plan.erase(event.session, meta)
+            else:
+                plan.add(event.decoded(), event.at_ms, meta)
         reads = plan.reads()
+        self.n_reads += len(reads)
+        self.n_asked += sum(len(read.members) for read in reads)
         assert len({(read.entity, read.ref) for read in reads}) == len(reads)
         answers: list[Counters | None] = now(self.store.load(TOPIC, 0, [], reads)).counters
-        counters = ChunkCounters(reads, [None] * len(reads) if self.fails else answers, self.refresh_ms)
+        counters = code.ChunkCounters(reads, [None] * len(reads) if self.fails else answers, self.refresh_ms)
         found = []
         for event in events:
+            if event.is_erasure:
+                self.metas.pop(event.session, None)
+                continue
+            if event.is_left_out:
+                continue
             meta = self.metas.setdefault(event.session, Meta())
             decoded = event.decoded()
             if isinstance(decoded, Signal):
@@ -97,7 +129,7 @@ class Worker:
             else:
                 meta.observe(decoded, event.at_ms)
             unread = counters.apply(meta, event.session, event.at_ms)
-            found.append((list(meta.counters), unread))
+            found.append(([count for part in meta.counters for count in counts_of(part)], unread))
         mark = Watermark("id", (self.watermark.offset if self.watermark else 0) + len(events))
         now(self.store.commit(TOPIC, 0, self.watermark, mark, {}, counters.links, 1000))
         self.watermark = mark
@@ -120,8 +152,11 @@ def naive(links: Sequence[Link], meta: Meta, as_of_ms: int) -> list[Count | None
     return [count(links, entity, refs[entity], what, as_of_ms) if entity in refs else None for entity, what in PAIRS]
 
 
-def histories(*, step_ms: int, repeat_refs: bool = True) -> st.SearchStrategy[list[Event]]:
-    """Events in append order: few entities, so that they meet; each session has one account and one device."""
+def histories(*, step_ms: int, repeat_refs: bool = True, more: bool = False) -> st.SearchStrategy[list[Event]]:
+    """Events in append order: few entities, so that they meet; each session has one account and one device.
+
+    With `more`, a session's events disagree about them, and some are erasures or left out.
+    """
 
     @st.composite
     def draw_history(draw: st.DrawFn) -> list[Event]:
@@ -141,6 +176,13 @@ def histories(*, step_ms: int, repeat_refs: bool = True) -> st.SearchStrategy[li
                 country=draw(st.sampled_from(["AT", "DE"])) if carries else None,
                 is_signal=not carries and draw(st.booleans()),
             )
+            if more:
+                event = event._replace(
+                    account=draw(st.sampled_from([None, event.account, "a9"])),
+                    device=draw(st.sampled_from([None, event.device, "d9"])),
+                    is_erasure=draw(st.integers(0, 9)) == 0,
+                    is_left_out=draw(st.integers(0, 5)) == 0,
+                )
             events.append(event)
         return events
 
@@ -196,6 +238,33 @@ def test_the_same_without_a_cache_where_events_repeat_their_references(
     single, chunked = Worker(refresh_ms), Worker(refresh_ms, is_cached=False)
     one_by_one = [values(single.chunk([event]))[0] for event in events]
     assert [found for part in cut(events, cuts) for found in values(chunked.chunk(part))] == one_by_one
+
+
+@given(
+    st.sampled_from([5, 1_500, WITHIN_BUCKET_MS]).flatmap(
+        lambda step_ms: histories(step_ms=step_ms, repeat_refs=False, more=True)
+    ),
+    CUTS,
+    REFRESHES,
+    st.sampled_from([1, 1_000]),
+    st.sets(st.integers(0, 6)),
+)
+def test_whatever_comes_it_is_what_the_plain_twin_makes_of_it(
+    events: list[Event], cuts: list[int], refresh_ms: int, cap: int, outages: set[int]
+) -> None:
+    worker, twin = (Worker(refresh_ms, store=MemoryStore(cap=cap), is_naive=is_naive) for is_naive in (False, True))
+    for number, part in enumerate(one for rough in cut(events, cuts) for one in by_bucket(rough)):
+        worker.fails = twin.fails = number in outages
+        assert worker.chunk(part) == twin.chunk(part)
+        assert worker.links == twin.links
+        assert worker.metas == twin.metas
+        assert worker.n_reads <= twin.n_reads
+        assert worker.n_asked <= twin.n_asked
+
+
+def by_bucket(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+    """As the pipeline cuts a chunk (ADR 0010)."""
+    return (list(group) for _, group in groupby(events, lambda event: bucket_of(event.at_ms)))
 
 
 def in_window(links: Sequence[Link], entity: Entity, ref: str, what: What, since_ms: int) -> int:

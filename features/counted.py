@@ -1,0 +1,52 @@
+"""A session's counters as its events show them: as features of the vector and as the `velocity` block.
+
+Both follow from the values alone, and most sessions share theirs with others, so what was made last is remembered.
+"""
+
+import functools
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from features.velocity import PAIR_NAMES, WINDOWS, Count, Parts, counts_of
+from schemas.risk import Velocity
+
+REMEMBERED: Final = 2_048
+"""Different sets of counters that are remembered, about 2 kB each."""
+
+
+class Counted(NamedTuple):
+    """What one set of counters looks like. Shared by all who have the same values: nobody may change it."""
+
+    features: npt.NDArray[np.float64]
+    """float64[len(PAIRS) * len(WINDOWS)], in the order of the registry; NaN where unknown."""
+    velocity: dict[str, Velocity]
+    """By `<entity>_<what>`, without those that are unknown."""
+
+
+@functools.lru_cache(maxsize=REMEMBERED)
+def counted(parts: Parts) -> Counted:
+    """Return what a session's counters look like."""
+    features = np.full(len(PAIR_NAMES) * len(WINDOWS), math.nan)
+    velocity: dict[str, Velocity] = {}
+    counts = [count for part in parts for count in counts_of(part)]
+    for index, (name, count) in enumerate(zip(PAIR_NAMES, counts, strict=True)):
+        if count is None:
+            continue
+        for window, value in enumerate((count.m5, count.h1, count.h24)):
+            if value >= 0:
+                features[index * len(WINDOWS) + window] = value
+        velocity[name] = _shown(count)
+    features.flags.writeable = False
+    return Counted(features, velocity)
+
+
+@functools.lru_cache(maxsize=2 * REMEMBERED)
+def _shown(count: Count) -> Velocity:
+    return Velocity(m5=_known(count.m5), h1=_known(count.h1), h24=_known(count.h24), approximate=count.approximate)
+
+
+def _known(value: int) -> int | None:
+    return None if value < 0 else value
