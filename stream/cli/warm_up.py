@@ -10,9 +10,11 @@ def warm_up() -> None:
     from features.session import warm_up as warm_up_features
     from models.engine import Engine
     from stream.kernel_cache import tolerate_full_disk
+    from stream.state.tally import warm_up as warm_up_state
 
     began = time.monotonic()
     tolerate_full_disk()
     warm_up_features()
+    warm_up_state()
     Engine.load()
     typer.echo(f"kernels are compiled and models load ({time.monotonic() - began:.0f} s)", err=True)

@@ -2,47 +2,45 @@
 
 from __future__ import annotations
 
+import functools
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from features.velocity import BUCKET_MS, WHAT_INDEX, WHATS, ZERO_PART, Entity, Link, What
-from stream.state.base import Counters
+from stream.state.base import CounterRead, Counters
 from stream.state.counters import (
     BUCKET_SPAN,
     ENTRY,
-    SPILLED,
     WHAT_NAMES,
     WHAT_NUMBER,
-    WINDOW_BUCKETS,
     bucket_of,
     member_hash,
     what_number,
 )
+from stream.state.tally import job_of, tally
 
 _MASK: Final = BUCKET_SPAN - 1
-_SPILLED_TAG: Final = SPILLED * BUCKET_SPAN
 _AS_OF: Final = struct.Struct("<I")
-_TAG: Final = struct.Struct("<I8x")
 _HASH_AT: Final = 4
 """Where the member's hash stands in an entry."""
 _COUNTS: Final = struct.Struct("<BIIIB")
-_M5, _H1, _H24 = WINDOW_BUCKETS
-_BEHIND: Final = len(ZERO_PART)
-_PLACES: Final = {
-    entity: [3 * index[what] if what in index else _BEHIND for what in WHAT_NAMES]
-    + [_BEHIND] * (SPILLED - len(WHAT_NAMES))
-    for entity, index in WHAT_INDEX.items()
-}
-"""Where the counts of a `what` begin in a part, by its number; what is not counted with the entity falls behind it."""
+_NOT_SEEN: Final[Mapping[tuple[What, str], int]] = MappingProxyType({})
 _NOTHING: Final = {entity: Counters(entity, ZERO_PART, {}) for entity in WHATS}
 
 
-def pack_read(entity: Entity, as_of: int, members: Iterable[tuple[What, str]]) -> bytes:
-    """Return the argument of `read.lua` for one entity."""
-    return _AS_OF.pack(as_of) + b"".join(
-        [ENTRY.pack(what_number(entity, what) * BUCKET_SPAN, member_hash(member)) for what, member in members]
-    )
+def pack_read(read: CounterRead) -> bytes:
+    """Return the argument of `read.lua` for one entity. Raises `ValueError` for a pair that is not counted."""
+    packed = _AS_OF.pack(bucket_of(read.as_of_ms))
+    if not read.members:
+        return packed
+    return packed + b"".join([_pack_asked(read.entity, what, member) for what, member in read.members])
+
+
+@functools.lru_cache(maxsize=65_536)
+def _pack_asked(entity: Entity, what: What, member: str) -> bytes:
+    return ENTRY.pack(what_number(entity, what) * BUCKET_SPAN, member_hash(member))
 
 
 def pack_link(link: Link) -> bytes:
@@ -51,37 +49,48 @@ def pack_link(link: Link) -> bytes:
     return ENTRY.pack(number * BUCKET_SPAN + bucket_of(link.bucket_ms), member_hash(link.member))
 
 
-def count_reply(
-    entity: Entity, reply: bytes | list[bytes] | None, as_of: int, members: Iterable[tuple[What, str]]
-) -> Counters:
-    """Return the counters in one answer of `read.lua`, as of a bucket; `members` as asked."""
-    if reply is None:
-        return _NOTHING[entity]
-    value, spilled, found = (reply, b"", b"") if isinstance(reply, bytes) else reply
-    values = _count_packed(entity, value, as_of)
+def count_replies(
+    reads: Sequence[CounterRead], replies: Sequence[bytes | list[bytes] | int | None]
+) -> list[Counters | None]:
+    """Return the counters in the answers of `read.lua`; None where somebody else's value is under an entity's key."""
+    found: list[Counters | None] = []
+    values: list[bytes] = []
+    jobs: list[tuple[int, int, int]] = []
+    for read, reply in zip(reads, replies, strict=True):
+        if reply is None:
+            found.append(_NOTHING[read.entity])
+        elif isinstance(reply, int):
+            found.append(None)
+        else:
+            value = reply if isinstance(reply, bytes) else reply[0]
+            # In place of what is counted below.
+            found.append(_NOTHING[read.entity])
+            values.append(value)
+            jobs.append(job_of(value, read.entity, bucket_of(read.as_of_ms)))
+    if not jobs:
+        return found
+    rows = iter(tally(values, jobs))
+    for i, (read, reply) in enumerate(zip(reads, replies, strict=True)):
+        if reply is None or isinstance(reply, int):
+            continue
+        counts = next(rows)
+        if isinstance(reply, bytes):
+            entries = reply
+        else:
+            _take_spilled(counts, read.entity, reply[1])
+            entries = reply[0] + reply[2]
+        seen = _last_seen(entries, read.members) if read.members else _NOT_SEEN
+        found[i] = Counters(read.entity, tuple(counts), seen)
+    return found
+
+
+def _take_spilled(counts: list[int], entity: Entity, spilled: bytes) -> None:
+    """Put the counts of the sets that are kept apart into their places."""
     for number, m5, h1, h24, estimate in _COUNTS.iter_unpack(spilled):
-        index = WHAT_INDEX[entity][WHAT_NAMES[number]]
-        values[3 * index : 3 * index + 3] = (m5, h1, h24)
-        values[-1] |= estimate << index
-    return Counters(entity, tuple(values), _last_seen(value + found, members) if members else {})
-
-
-def _count_packed(entity: Entity, value: bytes, as_of: int) -> list[int]:
-    """Count the members that a packed value holds itself; flat as in `Part`."""
-    from_m5, from_h1, from_h24 = as_of - _M5, as_of - _H1, as_of - _H24
-    places = _PLACES[entity]
-    values = [0] * (_BEHIND + 3)
-    for (tag,) in _TAG.iter_unpack(value):
-        bucket = tag & _MASK
-        if from_h24 <= bucket <= as_of and tag < _SPILLED_TAG:
-            # A member leaves the chain at the first window that it misses.
-            at = places[tag >> 24]
-            values[at + 2] += 1
-            if bucket >= from_h1:
-                values[at + 1] += 1
-                if bucket >= from_m5:
-                    values[at] += 1
-    return values[:_BEHIND]
+        index = WHAT_INDEX[entity].get(WHAT_NAMES[number])
+        if index is not None:
+            counts[3 * index : 3 * index + 3] = (m5, h1, h24)
+            counts[-1] |= estimate << index
 
 
 def _last_seen(entries: bytes, members: Iterable[tuple[What, str]]) -> dict[tuple[What, str], int]:

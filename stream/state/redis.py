@@ -15,8 +15,8 @@ from typing import Any, Final, TypeVar
 
 from redis import exceptions
 
-from features.velocity import Entity, Link, What
-from stream.state import scripts
+from features.velocity import Link
+from stream.state import scripts, tally
 from stream.state.base import (
     CounterRead,
     Counters,
@@ -31,17 +31,15 @@ from stream.state.base import (
 )
 from stream.state.cluster import ClusterLink
 from stream.state.connections import ConnectionOptions, StandaloneLink, raised
-from stream.state.counters import CAP, ENTITY_TTL_MS, RETAINED_BUCKETS, WINDOW_BUCKETS, bucket_of
+from stream.state.counters import CAP, ENTITY_TTL_MS, RETAINED_BUCKETS, WINDOW_BUCKETS
 from stream.state.keys import WATERMARK_TTL_MS, Keys, pack_expected, unpack_watermark
-from stream.state.packing import count_reply, pack_link, pack_read
+from stream.state.packing import count_replies, pack_link, pack_read
 from stream.state.sentinel import SentinelLocator
 from stream.state.server_checks import check_connection, check_server
 from stream.state.stats import Observer, Operation, StoreStats
 from stream.state.wire import Answer, Command
 
 V = TypeVar("V")
-Target = tuple[Entity, str, int]
-"""What a read is about: entity, reference, bucket to read as of."""
 
 SPILL: Final = 64
 """Members of a set that an entity's packed value holds; a larger set moves to a sorted set of its own."""
@@ -88,6 +86,7 @@ class RedisStore:
     async def open(self) -> None:
         """Connect, check the server and load the scripts. See `StateStore`."""
         await self.close()
+        tally.warm_up()
         link = self._new_link()
         try:
             self._link, self._refused = link, None
@@ -166,31 +165,27 @@ class RedisStore:
         """Return session values, counters and the watermark, in one round trip. See `StateStore`."""
         with self._measured("load"):
             sessions = list(dict.fromkeys(session_ids))
-            wanted = _join_reads(reads)
             commands: list[Command] = [
                 ("MGET", self.keys.watermark(topic, partition), *self.keys.sessions(topic, partition, sessions))
             ]
-            groups = self._grouped((self.keys.entity(entity, ref), (entity, ref, at)) for entity, ref, at in wanted)
+            groups = self._grouped((self.keys.entity(read.entity, read.ref), i) for i, read in enumerate(reads))
             for group in groups:
-                arguments = [pack_read(target[0], target[2], wanted[target]) for _, target in group]
+                arguments = [pack_read(reads[i]) for _, i in group]
                 commands.append(_script(scripts.READ, [key for key, _ in group], [*self._read_options, *arguments]))
             answers = await self._call(commands)
             values = _answer(answers[0])
             blobs: dict[str, bytes | None] = dict(zip(sessions, values[1:], strict=True))
-            found: dict[Target, Counters | None] = {}
+            counters: list[Counters | None] = [None] * len(reads)
             for group, answer in zip(groups, answers[1:], strict=True):
-                found.update(self._counted(group, answer, wanted))
+                for (_, i), found in zip(group, self._counted([reads[i] for _, i in group], answer), strict=True):
+                    counters[i] = found
             stats = self.stats
             stats.sessions_read_total += len(sessions)
             for blob in blobs.values():
                 if blob is not None:
                     stats.sessions_found_total += 1
                     stats.received_bytes_total += len(blob)
-            return Loaded(
-                blobs,
-                [found[read.entity, read.ref, bucket_of(read.as_of_ms)] for read in reads],
-                _watermark(values[0]),
-            )
+            return Loaded(blobs, counters, _watermark(values[0]))
 
     async def commit(  # noqa: PLR0917 - one chunk's write, whole
         self,
@@ -281,25 +276,21 @@ class RedisStore:
             groups.setdefault(key[: key.index(b"}")], []).append((key, value))
         return list(groups.values())
 
-    def _counted(
-        self, group: list[tuple[bytes, Target]], answer: Answer, wanted: Mapping[Target, list[tuple[What, str]]]
-    ) -> dict[Target, Counters | None]:
+    def _counted(self, reads: Sequence[CounterRead], answer: Answer) -> list[Counters | None]:
         """Return the counters in one script's answer; None for each if it failed because its server is away."""
-        self.stats.entities_read_total += len(group)
+        self.stats.entities_read_total += len(reads)
         try:
             replies = _answer(answer)
         except StoreUnavailable:
-            self.stats.counters_missing_total += len(group)
-            return {target: None for _, target in group}
-        counted: dict[Target, Counters | None] = {}
-        for (_, target), reply in zip(group, replies, strict=True):
-            if type(reply) is int:
+            self.stats.counters_missing_total += len(reads)
+            return [None] * len(reads)
+        counted = count_replies(reads, replies)
+        for found in counted:
+            if found is None:
                 # Somebody else's value is under the entity's key: unknown, until the next link replaces it.
                 self.stats.unreadable_entities_total += 1
-                counted[target] = None
-                continue
-            self.stats.sampled_reads_total += type(reply) is list and reply[1][13::14].count(1) > 0
-            counted[target] = count_reply(target[0], reply, target[2], wanted[target])
+            elif found.part[-1]:
+                self.stats.sampled_reads_total += 1
         return counted
 
     async def _call(self, commands: Sequence[Command]) -> list[Any]:
@@ -346,19 +337,6 @@ class RedisStore:
             self.stats.took(operation, seconds)
             if self._observe is not None:
                 self._observe(operation, seconds)
-
-
-def _join_reads(reads: Iterable[CounterRead]) -> dict[Target, list[tuple[What, str]]]:
-    """Join equal reads; return the members that are asked for each."""
-    joined: dict[Target, list[tuple[What, str]]] = {}
-    for read in reads:
-        target = (read.entity, read.ref, bucket_of(read.as_of_ms))
-        members = joined.get(target)
-        if members is None:
-            joined[target] = list(read.members)
-        elif read.members:
-            joined[target] = list(dict.fromkeys([*members, *read.members]))
-    return joined
 
 
 def _script(script: scripts.Script, keys: Sequence[bytes], arguments: Iterable[Any]) -> Command:

@@ -13,16 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from features.counted import counted
 from features.fill import fill_context
 from features.registry import N_FEATURES
 from features.session import Meta, columns_of, decode, encode, fold_chunk, new_row, warm_up
 from features.signals import derive_signals
-from features.velocity import PAIR_NAMES, Link
+from features.velocity import Link
 from models.engine import Engine
 from schemas.envelope import cloud_event_headers
 from schemas.envelope import decode as decode_record
 from schemas.envelope import encode as encode_message
-from schemas.risk import RiskEvent, Source, Velocity
+from schemas.risk import RiskEvent, Source
 from schemas.telemetry import Telemetry
 from stream.counters import ChunkCounters, CounterPlan
 from stream.refs import RefHasher
@@ -102,11 +103,11 @@ class PerEvent:
         states = work.row.copy()[np.newaxis, :]
         vectors = np.empty((1, N_FEATURES))
         fold_chunk(states, np.zeros(1, dtype=np.int32), columns_of([telemetry]), vectors)
-        fill_context(vectors[0], meta, meta.counters)
+        shown = counted(meta.counters)
+        fill_context(vectors[0], meta, shown)
         signals = derive_signals(telemetry, meta, vectors[0])
-        velocity = _velocity(meta)
         raw = self._engine.raw(vectors, [meta.flow], [signals], None)
-        found = self._engine.assess(vectors[0], raw[0], meta, signals, velocity, [], None)
+        found = self._engine.assess(vectors[0], raw[0], meta, signals, shown.velocity, [], None)
         now_ms = int(time.time() * 1000)
         risk = RiskEvent(
             evaluation_id=f"{self._topic_id}:{partition}:{offset}",
@@ -132,7 +133,7 @@ class PerEvent:
             coverage=found.coverage,
             missing_signals=found.missing_signals,
             degraded=[],
-            velocity=velocity,
+            velocity=shown.velocity,
             versions=self._versions,
             latency_ms={},
             account_ref=meta.account_ref,
@@ -141,12 +142,3 @@ class PerEvent:
         headers = cloud_event_headers(RiskEvent, id=risk.evaluation_id, subject=risk.session_id, time_ms=now_ms)
         state = encode(telemetry.session_id, meta, states[0])
         return Scored(telemetry.session_id.encode(), encode_message(risk), list(headers), state, links)
-
-
-def _velocity(meta: Meta) -> dict[str, Velocity]:
-    found = {}
-    for name, count in zip(PAIR_NAMES, meta.counters, strict=False):
-        if count is not None:
-            m5, h1, h24 = (None if one < 0 else one for one in (count.m5, count.h1, count.h24))
-            found[name] = Velocity(m5=m5, h1=h1, h24=h24, approximate=count.approximate)
-    return found
