@@ -22,6 +22,14 @@ _ROOM_BYTES: Final = 16_384
 """First size of the buffer that events are encoded in; it grows to the largest event."""
 
 
+def _bytes_in(headers: Iterable[tuple[str, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in headers)
+
+
+_FIXED_BYTES: Final = _bytes_in(cloud_event_headers(RiskEvent, id="", subject="", time_ms=0))
+"""What a risk event's headers hold but for its id and its subject."""
+
+
 class HalfEncoder:
     """Encodes risk events but for their latency. One instance serves one thread."""
 
@@ -65,7 +73,10 @@ def outgoing(
         total = encode((clock() - received_at) * 1000.0)
         value = b'%b%b,"total":%b}%b' % (one.risk.before, latency, total, one.risk.after)
         described = cloud_event_headers(RiskEvent, id=id_, subject=subject, time_ms=time_ms, trace=trace)
-        found.append(OutRecord(RISK_TOPIC, value, key, partition, described))
+        size = _FIXED_BYTES + len(id_) + len(key)
+        if trace:
+            size += _bytes_in(trace)
+        found.append(OutRecord(RISK_TOPIC, value, key, partition, described, None, size))
         if one.served is not None:
             described = cloud_event_headers(ServedFeatures, id=id_, subject=subject, time_ms=time_ms, trace=trace)
             found.append(OutRecord(FEATURES_TOPIC, one.served, key, partition, described))

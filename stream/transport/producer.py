@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -55,10 +54,14 @@ class OutRecord(msgspec.Struct, frozen=True, gc=False):
     headers: Sequence[tuple[str, bytes | None]] | None = None
     timestamp_ms: int | None = None
     """Epoch milliseconds; None: now."""
+    header_bytes: int | None = None
+    """What `headers` hold, where the maker knows it; None: they are counted."""
 
     def __len__(self) -> int:
-        size = len(self.value or b"") + len(self.key or b"")
-        return size + _header_bytes(self.headers) if self.headers else size
+        in_headers = self.header_bytes
+        if in_headers is None:
+            in_headers = sum(len(name) + len(value or b"") for name, value in self.headers or ())
+        return len(self.value or b"") + len(self.key or b"") + in_headers
 
 
 class Producer:
@@ -351,13 +354,6 @@ def _produce(sender: Sender, record: OutRecord, on_delivery: Callable[..., None]
         record.timestamp_ms or 0,
         headers if type(headers) is list else list(headers or ()),
     )
-
-
-def _header_bytes(headers: Sequence[tuple[str, bytes | None]]) -> int:
-    try:
-        return sum(map(len, chain.from_iterable(headers)))  # type: ignore[arg-type]
-    except TypeError:  # a header without a value
-        return sum(len(name) + len(value or b"") for name, value in headers)
 
 
 def _place(record: OutRecord) -> tuple[str, object]:

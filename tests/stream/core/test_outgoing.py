@@ -97,6 +97,7 @@ def test_events_and_vectors_go_in_order_with_their_own_headers_stages_and_totals
         strict=True,
     ):
         assert record.key == source.session_id.encode()
+        assert len(record) == len(msgspec.structs.replace(record, header_bytes=None))
         assert record.headers == cloud_event_headers(
             kind, id=source.evaluation_id, subject=source.session_id, time_ms=source.scored_at, trace=trace
         )

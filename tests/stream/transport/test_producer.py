@@ -168,7 +168,15 @@ async def test_what_a_lost_partition_had_handed_over_is_not_sent(mock_kafka: str
     assert read(mock_kafka, out) == []
 
 
-def test_a_record_weighs_its_headers_too() -> None:
-    assert len(OutRecord("t", b"12345", b"k", 0, [("abc", b"12"), ("d", None)])) == 12
-    assert len(OutRecord("t", b"12345", b"k", 0, (("abc", b"12"), ("d", b"")))) == 12
-    assert len(OutRecord("t", None)) == 0
+async def test_records_weigh_their_headers_too() -> None:
+    records = [OutRecord("t", b"12345", b"k", 0, [("abc", b"12"), ("d", b"")]), OutRecord("t", b"1", b"", 0, ())]
+    odd = [OutRecord("t", b"12345", b"k", 0, (("abc", b"12"), ("d", None))), OutRecord("t", None)]
+    for batch, weights in ((records, [12, 1]), ([*records, *odd], [12, 1, 12, 0])):
+        assert [len(record) for record in batch] == weights
+        producer = Producer("127.0.0.1:1", TransportOptions(produce_deadline_s=0.2))  # nobody is there
+        sending = asyncio.get_running_loop().create_task(producer.produce_batch(batch))
+        await asyncio.sleep(0.05)
+        assert producer.in_flight_bytes == sum(weights)
+        with pytest.raises(ProduceError):
+            await sending
+        await producer.close(0.1)
