@@ -17,7 +17,7 @@ LOCK_ALONE := $(UV) pip compile -q --universal --python-version 3.11 --generate-
 	--no-annotate
 LOCK := $(LOCK_ALONE) --extra embedded --extra train --group build
 
-.PHONY: help setup setup-dev demo test faults fuzz lint format contracts bench lock kafka wheel clean
+.PHONY: help setup setup-dev demo test faults fuzz lint format contracts bench guard lock kafka wheel clean
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ contracts: $(VENV)/.dev ## Write AsyncAPI, JSON Schemas and reference pages anew
 
 bench: $(VENV)/.dev ## Measure all that bench/REPORT.md tells, beside Faust, Quix, Bytewax and the limits (ARGS=--help; needs Java 17, Maven)
 	@$(BIN)/python -m bench $(ARGS)
+
+guard: $(VENV)/.dev ## Fail when the worker costs more CPU an event, beside the hand-written loop, than is committed
+	@$(BIN)/python -m bench --guard $(ARGS)
 
 kafka: $(VENV)/.dev ## Run a real Apache Kafka on a localhost port until Ctrl-C (needs Java 17 and Maven)
 	@$(BIN)/python -m tests.support.kafka $(ARGS)

@@ -17,10 +17,10 @@ from typing import Any
 
 from bench import guard, report
 from bench.drain import Load, by_contestant, over
-from bench.environments import FAUST, IN_DRAIN, PROFILER, ROOT, set_up, versions
+from bench.environments import IN_DRAIN, PROFILER, ROOT, set_up, versions
 from bench.figures import spread
 from bench.latency import beside_the_echo
-from bench.machine import describe
+from bench.machine import describe, pin
 from bench.plan import PLANS, Plan
 from bench.reasons import shares
 from bench.worker_facts import flame_graph, memory, stalls, start, store_bytes
@@ -40,14 +40,14 @@ def _half(results: dict[str, Any]) -> float:
     return float(spread([run["events_per_s"] for run in runs]).median // 20 * 10)
 
 
-def _scoring() -> dict[str, Any]:
-    """Return what scoring one event by itself takes; see `bench.scoring`."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.scoring", "--json"], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise Failed((done.stderr.strip().splitlines() or ["bench.scoring failed"])[-1])
-    found: dict[str, Any] = json.loads(done.stdout)
+def _scoring(world: World) -> dict[str, Any]:
+    """Return what scoring one event by itself takes, on the worker's core; see `bench.scoring`."""
+    process = subprocess.Popen([sys.executable, "-m", "bench.scoring", "--json"], stdout=subprocess.PIPE)
+    pin(process.pid, world.cores.worker)
+    said, _ = process.communicate()
+    if process.returncode:
+        raise Failed("bench.scoring failed")
+    found: dict[str, Any] = json.loads(said)
     return found
 
 
@@ -74,7 +74,7 @@ def measure(world: World, plan: Plan, name: str, results: dict[str, Any]) -> dic
         "store": lambda: store_bytes(world, Load(plan.events)),
         "stalls": lambda: stalls(world, plan.events, rates[-1], plan.loop_s),
         "workload": lambda: shares(world, Load(plan.events)),
-        "scoring": _scoring,
+        "scoring": lambda: _scoring(world),
     }
     return steps[name]()
 
@@ -126,10 +126,11 @@ def _measure_all(plan: Plan, wanted: list[str], results: dict[str, Any], file: P
                 print("failed", file=sys.stderr)
                 continue
             print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
-            command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
+            arguments = shlex.join(sys.argv[1:])
+            command = f"make bench ARGS='{arguments}'" if arguments else "make bench"
             results[name] = found | {"command": command, "rounds": plan.rounds}
             results["machine"] = describe()
-            results["versions"] = {one.name: versions(one) for one in IN_DRAIN if one.lock or one is not FAUST}
+            results["versions"] = {one.name: versions(one) for one in IN_DRAIN}
             # After each section: a long run that is cut off keeps what it has.
             file.write_text(json.dumps(results, indent=1) + "\n")
     return failures

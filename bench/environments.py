@@ -43,17 +43,21 @@ FAUST: Final = Contestant(
     "naive Faust",
     ("bench.contestants.naive_faust",),
     "bench-faust",
-    speed=0.06,
+    speed=0.08,
     note="the stock framework with uvloop, one event at a time",
 )
 QUIX: Final = Contestant(
-    "Quix Streams", ("bench.contestants.quix",), "bench-quix", speed=0.1, note="a function applied to each event"
+    "Quix Streams", ("bench.contestants.quix",), "bench-quix", speed=0.15, note="a function applied to each event"
 )
 BYTEWAX: Final = Contestant(
-    "Bytewax", ("bench.contestants.bytewax_flow",), "bench-bytewax", speed=0.1, note="a function mapped over the events"
+    "Bytewax",
+    ("bench.contestants.bytewax_flow",),
+    "bench-bytewax",
+    speed=0.5,  # it publishes some thousand events at a time: enough of them for a rate
+    note="a function mapped over the events",
 )
 ECHO: Final = Contestant(
-    "echo", ("bench.contestants.echo",), does_the_job=False, note="consume, publish; bare librdkafka"
+    "echo", ("bench.contestants.echo",), does_the_job=False, speed=2.0, note="consume, publish; bare librdkafka"
 )
 IN_DRAIN: Final = (TELLWIRE, BY_HAND, FAUST, QUIX, BYTEWAX, ECHO)
 PROFILER: Final = "bench-profiler"

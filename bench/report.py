@@ -7,8 +7,10 @@ from typing import Any
 from bench import plots
 from bench.environments import IN_DRAIN
 from bench.figures import Spread, ratios, spread
+from bench.workload import BOT_RATIO, ZIPF_EXPONENT
 
 Results = dict[str, Any]
+LIVE_SESSIONS = 10_000
 _HOW = """\
 Real Apache Kafka (one broker, KRaft) and a real Valkey; generator, worker and verifier are processes of their own. A
 contestant has one core, and broker, store, generator and verifier share another one, in all runs alike. Repetitions are
@@ -101,6 +103,8 @@ def _contestants(results: Results) -> list[str]:
 def _workload(found: Results) -> list[str]:
     sizes = found["input_bytes"]
     told = (
+        f"{LIVE_SESSIONS:,} live sessions in 4 partitions, {BOT_RATIO:.0%} of them bots', all others like people of "
+        f"the simulated crowd; accounts and addresses by Zipf's law (exponent {ZIPF_EXPONENT:g}). "
         f"An event has {sizes['p50']} bytes in the median ({sizes['p10']} to {sizes['p90']} from the tenth to the "
         f"ninetieth of a hundred; the first event of a session also has its device), a risk event "
         f"{found['output_bytes_mean']:,.0f} on average. {found['with_reasons']:.0%} of the risk events have reasons.\n"
@@ -169,8 +173,9 @@ def _scale(found: Results) -> list[str]:
 
 
 def _scoring(found: Results) -> list[str]:
-    rows = [[name.replace("_", " "), shown(value)] for name, value in found.items() if isinstance(value, int | float)]
-    return table(["One event by itself", ""], [row for row in rows if row[0] != "rounds"])
+    unit = ", µs"
+    rows = [[name.removesuffix(unit), shown(value)] for name, value in found.items() if name.endswith(unit)]
+    return table(["One event by itself, nothing else to do", "µs"], rows)
 
 
 def _stalls(found: Results) -> list[str]:
@@ -216,4 +221,4 @@ def _start(found: Results) -> list[str]:
 def _flame(found: Results) -> list[str]:
     if found.get("why_not"):
         return [f"No profile: {found['why_not']}"]
-    return ["A worker that drains a backlog, all threads; the wider, the more time."]
+    return ["A worker that drains a backlog: what holds the interpreter's lock; the wider, the more of the time."]

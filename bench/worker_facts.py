@@ -1,5 +1,6 @@
 """One worker beside its CPU time: start, memory under load, Redis memory, stalls of its loop; and its profile."""
 
+import re
 import subprocess
 import sys
 import time
@@ -150,7 +151,10 @@ def flame_graph(world: World, events: int, seconds: int, to: Path) -> str | None
         events += SESSIONS
         world.backlog(events, SESSIONS)
         spy = [str(folder(PROFILER) / "bin" / "py-spy"), "record", "--pid", str(members[0].process.pid)]
-        options = ["--duration", str(seconds), "--rate", "250", "--format", "flamegraph", "--output", str(to)]
+        options = ["--duration", str(seconds), "--rate", "250", "--gil", "--format", "flamegraph", "--output", str(to)]
         done = subprocess.run([*spy, *options], capture_output=True, text=True, check=False)
         wait_done(world, events, members[0].check)
+    if to.is_file():
+        # Its subtitle is the whole command, with this machine's folders.
+        to.write_text(re.sub(r"\S*/py-spy record[^<]*", "py-spy record --gil", to.read_text(encoding="utf-8")))
     return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["py-spy failed"])[-1]

@@ -47,7 +47,7 @@ RESULTS: dict[str, Any] = {
         "input_bytes": {"p10": 500, "p50": 800, "p90": 900},
         "output_bytes_mean": 2_500.0,
     },
-    "scoring": {"p50_us": 80.0},
+    "scoring": {"events": 100.0, "features and models: p50, µs": 80.0},
     "stalls": {
         "per_s": 1_000.0,
         "backlog": {"p99_ms": 1.0, "p999_ms": 2.0, "max_ms": 6.0, "looks": 1_000.0},
@@ -82,6 +82,7 @@ def test_ratios_in_the_report_are_of_the_same_repetition() -> None:
     assert "1.75 (1.50 to 2.00) times the import" in text
     assert "25% of the risk events have reasons" in text
     assert "Bytewax was left out: no wheel for this Python" in text
+    assert "| features and models: p50 | 80.0 |" in text
     assert "No profile: no permission" in text
 
 
