@@ -36,7 +36,9 @@ class OwnedPartition:
     hole_ms: int = 0
     """Append time of the first record behind that hole, epoch ms; 0: none, or not read yet."""
     links_left: list[Link] = field(default_factory=list)
-    """Links of written chunks whose servers did not answer: they go with the next chunk."""
+    """Links of written chunks whose servers did not answer: they go with a chunk once these may be back."""
+    left_turn: int = 0
+    """`StateStore.links_turn` when they were tried last."""
 
     answered_to: int = field(init=False)
     """`published_to` as the log said when the partition was taken over: these risk events are there."""
@@ -48,10 +50,21 @@ class OwnedPartition:
         """Whether the state of this offset is written already."""
         return self.watermark is not None and offset <= self.watermark.offset
 
-    def keep_left(self, links: Sequence[Link]) -> int:
-        """Keep links for the next chunk, the newest if they are too many; return how many were dropped."""
-        self.links_left = list(links[-MAX_LINKS_LEFT:]) if links else []
-        return len(links) - len(self.links_left)
+    def left_links(self, turn: int) -> list[Link]:
+        """Return the links that are worth another try at this turn of the store's."""
+        return self.links_left if turn != self.left_turn else []
+
+    def keep_left(self, links: Sequence[Link], turn: int) -> int:
+        """Keep links that a commit gave back which had `left_links(turn)` too; return how many were dropped.
+
+        The newest are kept if they are too many.
+        """
+        if turn != self.left_turn:
+            self.links_left, self.left_turn = [], turn
+        self.links_left.extend(links)
+        dropped = max(0, len(self.links_left) - MAX_LINKS_LEFT)
+        del self.links_left[:dropped]
+        return dropped
 
     def tear(self, lost_to: int) -> None:
         """Offsets up to `lost_to` are lost: sessions that miss some of them are not whole any more."""

@@ -287,14 +287,16 @@ class Pipeline:
     ) -> None:
         new = Watermark(owned.topic_id, last_offset)
         expected = owned.watermark
-        links = [*owned.links_left, *counters.links] if owned.links_left else counters.links
+        turn = self._store.links_turn
+        again = owned.left_links(turn) if owned.links_left else []
+        links = [*again, *counters.links] if again else counters.links
         left = await self._patience.call(
             owned,
             chunk,
             lambda: self._store.commit(owned.topic, owned.number, expected, new, blobs, links, self._session_ttl_ms),
         )
         if left or owned.links_left:
-            self._metrics.links_dropped.inc(owned.keep_left(left))
+            self._metrics.links_dropped.inc(owned.keep_left(left, turn))
         owned.watermark = new
 
     def _outgoing(self, owned: OwnedPartition, batch: Batch, clock: StageClock) -> tuple[list[OutRecord], int]:

@@ -135,6 +135,10 @@ class StateStore(Protocol):
 
     stats: StoreStats
 
+    @property
+    def links_turn(self) -> int:
+        """A number that changes when links which `commit` gave back may be taken now; till then it is tried in vain."""
+
     async def open(self) -> None:
         """Connect, check that the server keeps what it is given, load scripts. May be called again after a failure."""
 
@@ -166,7 +170,7 @@ class StateStore(Protocol):
         `expected` within a topic id.
 
         Returns the links that could not be written although the sessions were (a part of a cluster is down): give them
-        to a later commit. Until then their counters lack them.
+        to a later commit, once `links_turn` is another than before this one. Until then their counters lack them.
         """
 
     async def crash_notes(self, topic: str, partitions: Sequence[int]) -> dict[int, bytes | None]:

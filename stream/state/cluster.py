@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import Awaitable, Sequence
 from typing import Final, NamedTuple
@@ -33,6 +34,7 @@ PROBE_S: Final = (0.1, 1.0)
 """First and longest pause between two looks at a master that does not answer, s."""
 
 Address = tuple[str, int]
+_turns: Final = itertools.count(1)
 
 
 class Place(NamedTuple):
@@ -54,6 +56,8 @@ class ClusterLink:
         self._seed: Address = (arguments.get("host", "localhost"), arguments.get("port", 6379))
         self._nodes: dict[Address, StandaloneLink] = {}
         self._owners: list[Address | None] = [None] * SLOTS
+        self.turn = next(_turns)
+        """Changes whenever a slot that could not be served may be served now."""
         self._away: dict[Address, str] = {}
         """Masters that did not answer, and what to say of them."""
         self._asking_for_slots: asyncio.Task[None] | None = None
@@ -81,6 +85,9 @@ class ClusterLink:
         for i, answer in enumerate(answers):
             if isinstance(answer, exceptions.ClusterDownError):
                 answers[i] = StoreUnavailable(f"Redis Cluster: no master serves the slot {slots[i]}: {answer}")
+            if isinstance(answers[i], StoreUnavailable) and self._owners[slots[i]] not in {None, *self._away}:
+                # Nobody looks after this one: it may be over with the next exchange.
+                self.turn = next(_turns)
         return answers
 
     async def each(self, command: Command) -> list[tuple[str, Answer]]:
@@ -184,6 +191,8 @@ class ClusterLink:
                 if host != "?":
                     owners[first : end + 1] = [(host, int(master[1]))] * (end + 1 - first)
             self._stats.topology_changes_total += owners != self._owners and any(self._owners)
+            if owners != self._owners:
+                self.turn = next(_turns)
             self._owners = owners
             await self._forget_nodes()
             return
@@ -197,6 +206,7 @@ class ClusterLink:
             await self._nodes.pop(address).close()
         for address in [address for address in self._away if address not in masters]:
             del self._away[address]
+            self.turn = next(_turns)
 
     def _look_after(self) -> None:
         """See to it, in the background, that masters which are away come back, and that moved slots are known."""
@@ -210,6 +220,7 @@ class ClusterLink:
             for address in list(self._away):
                 if await _went_well(self._node(address).each(("PING",))):
                     self._away.pop(address, None)
+                    self.turn = next(_turns)
             if not self._away and all(self._owners):
                 return
             await asyncio.sleep(pause_s)

@@ -48,6 +48,11 @@ class MemoryStore:
         self._notes: _Expiring[tuple[str, int], bytes] = _Expiring()
         self._entities: _Expiring[tuple[Entity, str], dict[What, _Members]] = _Expiring()
 
+    @property
+    def links_turn(self) -> int:
+        """Return 0: nothing is ever given back."""
+        return 0
+
     async def open(self) -> None:
         """Do nothing: state lives as long as the store."""
 

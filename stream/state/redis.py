@@ -83,6 +83,11 @@ class RedisStore:
         """Why nothing is read and written at the moment: what `check` found."""
         self._unanswered: dict[tuple[str, int], tuple[Watermark | None, Watermark, bytes]] = {}
 
+    @property
+    def links_turn(self) -> int:
+        """Return a number that changes when a part of the cluster may be back. See `StateStore`."""
+        return self._link.turn if isinstance(self._link, ClusterLink) else 0
+
     async def open(self) -> None:
         """Connect, check the server and load the scripts. See `StateStore`."""
         await self.close()

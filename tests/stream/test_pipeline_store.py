@@ -173,6 +173,12 @@ class LinksLeft(MemoryStore):
     """Gives all links back while `is_away`."""
 
     is_away = True
+    given = 0
+    turn = 1
+
+    @property
+    def links_turn(self) -> int:
+        return self.turn
 
     async def commit(  # noqa: PLR0917 - the protocol's
         self,
@@ -184,33 +190,42 @@ class LinksLeft(MemoryStore):
         links: Sequence[Link],
         ttl_ms: int,
     ) -> Sequence[Link]:
+        self.given += len(links)
         await super().commit(topic, partition, expected, new, blobs, () if self.is_away else links, ttl_ms)
         return links if self.is_away else ()
 
 
 class TestLinksThatAreLeft:
-    async def test_they_go_with_the_next_chunk(self) -> None:
+    async def test_they_go_with_a_chunk_once_they_may_be_taken(self) -> None:
         records = records_of(simulated(60, 8))
         world, plain = World(), World()
         store = world.store = LinksLeft()
         pipeline, owned = world.pipeline(), await world.owned()
         await pipeline.process(owned, chunk(records[:20]))
         await pipeline.process(owned, chunk(records[20:40]))
-        assert owned.links_left
+        assert store.given == len(owned.links_left) > 0, "none was tried twice in vain"
+        store.turn += 1
+        await pipeline.process(owned, chunk(records[40:50]))
+        assert store.given > len(owned.links_left), "it was another turn, and in vain"
         assert store.stats.links_written_total == 0
         store.is_away = False
-        await pipeline.process(owned, chunk(records[40:]))
+        store.turn += 1
+        await pipeline.process(owned, chunk(records[50:]))
         assert owned.links_left == []
-        await process(plain, records, [20, 40])
+        await process(plain, records, [20, 40, 50])
         assert store.stats.links_written_total == plain.store.stats.links_written_total > 0
 
     async def test_they_are_bounded_and_what_is_given_up_is_counted(self) -> None:
         world = World()
         owned = await world.owned()
         links = [Link("account", str(number), "sessions", "s", START_MS) for number in range(MAX_LINKS_LEFT + 7)]
-        assert owned.keep_left(links) == 7
+        assert owned.keep_left(links, 1) == 7
         assert owned.links_left == links[7:]
-        assert owned.keep_left(()) == 0
+        assert owned.left_links(1) == []
+        assert owned.keep_left(links[:2], 1) == 2
+        assert owned.links_left == [*links[9:], *links[:2]]
+        assert owned.left_links(2) == owned.links_left
+        assert owned.keep_left((), 2) == 0
         assert owned.links_left == []
 
 

@@ -132,11 +132,13 @@ async def test_counters_on_a_dead_master_are_unknown_and_sessions_on_it_unavaila
             assert set(left) == {link for link, away in zip(LINKS, lost, strict=True) if away}
             assert store.stats.links_left_total == sum(lost)
             assert (await store.load(TOPIC, elsewhere, ["s"], [])).blobs == {"s": b"y"}
+            turn = store.links_turn
             dead.restart()
             for _ in range(100):
                 await asyncio.sleep(0.1)
                 if None not in (await store.load(TOPIC, elsewhere, [], READS)).counters:
                     break
+            assert store.links_turn != turn, "what was left may be tried again"
             assert list(await store.commit(TOPIC, elsewhere, at(2), at(3), {}, left, TTL)) == []
             again = await store.load(TOPIC, elsewhere, [], READS)
             assert [found.counts["sessions"].m5 if found else None for found in again.counters] == [1] * len(ACCOUNTS)
