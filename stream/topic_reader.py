@@ -38,7 +38,9 @@ def reading(
         "enable.partition.eof": True,
         "auto.offset.reset": reset,
         "fetch.wait.max.ms": 10,
+        # Little is held at a time, and more is asked for at once when there is room: the library would wait a second.
         "queued.max.messages.kbytes": 16 * 1024,
+        "fetch.queue.backoff.ms": 10,
     }
     consumer = Consumer(properties | ours)
     try:
@@ -77,7 +79,7 @@ def records_in(
     told = ""
     deadline = time.monotonic() + patience_s
     while ends:
-        for record in consumer.consume(_BATCH, _CALL_S):
+        for record in _arrived(consumer):
             partition, error = record.partition(), record.error()
             if error is None:
                 assert partition is not None
@@ -101,3 +103,9 @@ def records_in(
         if ends and time.monotonic() > deadline:
             msg = f"{topic}: partitions {sorted(ends)} could not be read: no answer in {patience_s:g} s{told}"
             raise BrokerError(msg)
+
+
+def _arrived(consumer: Consumer) -> list[Message]:
+    """Return what has arrived; waits for the first only, as `consume` would wait until it has as many as asked for."""
+    first = consumer.poll(_CALL_S)
+    return [] if first is None else [first, *consumer.consume(_BATCH, 0)]

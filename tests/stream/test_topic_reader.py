@@ -41,20 +41,26 @@ class Clock:
 
 
 class Script:
-    """A consumer that hands out batches as they are written down; each call takes some time."""
+    """A consumer that hands out batches as they are written down; each wait takes some time."""
 
     def __init__(self, clock: Clock, *batches: list[Any], call_s: float = 1.0) -> None:
         self._clock, self._batches, self._call_s = clock, list(batches), call_s
         self.assigned: list[tuple[int, int]] = []
+        self._arrived: list[Any] = []
 
     def assign(self, partitions: list[Any]) -> None:
         self.assigned = [(each.partition, each.offset) for each in partitions]
 
-    def consume(self, count: int, timeout_s: float) -> list[Any]:
-        assert count > 0
+    def poll(self, timeout_s: float) -> Any:
         assert timeout_s < 1
         self._clock.now += self._call_s
-        return self._batches.pop(0) if self._batches else []
+        self._arrived = self._batches.pop(0) if self._batches else []
+        return self._arrived.pop(0) if self._arrived else None
+
+    def consume(self, count: int, timeout_s: float) -> list[Any]:
+        assert count > 0
+        assert timeout_s == 0, "it would wait until it has as many, or until the time is over"
+        return self._arrived
 
 
 def at(offset: int, partition: int = 0) -> Message:
