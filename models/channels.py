@@ -23,6 +23,9 @@ MAX_PLANS: Final = 1_000
 MAX_KNOWN: Final = 64
 """Scores of one channel and plan that are kept to be used again."""
 
+Found = tuple[ChannelScore, float, float, float]
+"""A channel's score, its p-value now by weight (1 without data now), its any-time score, and that one's p by weight."""
+
 _NOT_EXPECTED: Final = ChannelScore(state="not_expected")
 _DEPENDENCY: Final[Mapping[str, str]] = {"anomaly": "snapshot", "bot": "models", "device": "models"}
 
@@ -30,57 +33,42 @@ _DEPENDENCY: Final[Mapping[str, str]] = {"anomaly": "snapshot", "bot": "models",
 class Channel:
     """One channel that a flow expects, in one cell."""
 
-    __slots__ = ("degraded", "dependency", "ever", "index", "known", "name", "no_data", "now", "weight")
+    __slots__ = ("_ever", "_ever_known", "_ever_values", "_now", "_now_known", "_now_values", "known", "weight")
 
     def __init__(self, name: ChannelName, weight: float, now: CellScorer, ever: CellScorer) -> None:
-        self.name = name
-        self.index = CHANNELS.index(name)
         self.weight = weight
-        self.now = now
-        self.ever = ever
-        self.no_data = ChannelScore(state="no_data", weight=weight)
-        self.degraded = ChannelScore(state="degraded", weight=weight)
-        self.dependency = _DEPENDENCY.get(name)
+        self._now, self._now_values, self._now_known = now, now.values, now.known
+        self._ever, self._ever_values, self._ever_known = ever, ever.values, ever.known
         # Signals give few values, models give one for each event: only the former's scores come again.
-        self.known: dict[tuple[float, float], tuple[ChannelScore, float | None, float]] | None = (
-            {} if name == "device" else None
-        )
+        self.known: dict[tuple[float, float], Found] | None = {} if name == "device" else None
 
-    def score(self, value: float, highest: float) -> tuple[ChannelScore, float | None, float]:
-        """The score of a raw value (NaN: no data now) and the session's highest so far; now and any-time score too."""
+    def score(self, value: float, highest: float) -> Found:
+        """The score of a raw value (NaN: no data now) where the session's highest so far is `highest`."""
         known = self.known
         if known is not None and (found := known.get((value, highest))) is not None:
             return found
-        # Mostly known already: then this spares a call.
-        ever = self.ever.known.get(bisect_left(self.ever.values, highest))
-        ever_score, ever_rests_on = ever if ever is not None else self.ever.score(highest)
-        if value == value:
-            now = self.now.known.get(bisect_left(self.now.values, value))
-            now_score, rests_on = now if now is not None else self.now.score(value)
-            found = (
-                ChannelScore(
-                    state="scored",
-                    score=now_score,
-                    score_anytime=ever_score,
-                    raw=value,
-                    raw_max=highest,
-                    weight=self.weight,
-                    calibration=rests_on,
-                ),
-                now_score,
-                ever_score,
+        # The ranks of most scores are known already: then this spares a call.
+        ever = self._ever_known.get(bisect_left(self._ever_values, highest)) or self._ever.score(highest)
+        weight = self.weight
+        if value != value:
+            no_data = ChannelScore(
+                state="no_data", score_anytime=ever[0], raw_max=highest, weight=weight, calibration=ever[1]
             )
-            if known is not None and len(known) < MAX_KNOWN:
-                known[value, highest] = found
-            return found
-        no_data = ChannelScore(
-            state="no_data",
-            score_anytime=ever_score,
+            return no_data, 1.0, ever[0], (1.0 - ever[0]) / weight
+        now = self._now_known.get(bisect_left(self._now_values, value)) or self._now.score(value)
+        scored = ChannelScore(
+            state="scored",
+            score=now[0],
+            score_anytime=ever[0],
+            raw=value,
             raw_max=highest,
-            weight=self.weight,
-            calibration=ever_rests_on,
+            weight=weight,
+            calibration=now[1],
         )
-        return no_data, None, ever_score
+        found = scored, (1.0 - now[0]) / weight, ever[0], (1.0 - ever[0]) / weight
+        if known is not None and len(known) < MAX_KNOWN:
+            known[value, highest] = found
+        return found
 
 
 class Plan:
@@ -95,10 +83,17 @@ class Plan:
         self.flagged_from = flagged_from
         """The bar: any-time scores from here on corroborate."""
         self.channels = [
-            Channel(name, weights[name], calibrator.at(name, "now", cell), calibrator.at(name, "anytime", cell))
-            for name in CHANNELS
+            (
+                i,
+                name,
+                Channel(name, weights[name], calibrator.at(name, "now", cell), calibrator.at(name, "anytime", cell)),
+                ChannelScore(state="no_data", weight=weights[name]),
+                ChannelScore(state="degraded", weight=weights[name]),
+            )
+            for i, name in enumerate(CHANNELS)
             if name in weights
         ]
+        """Of each expected channel: index, name, ranking, and its score without data and without what it needs."""
         self.unexpected = [i for i, name in enumerate(CHANNELS) if name not in weights]
 
 
@@ -175,23 +170,21 @@ def scores_of(
     flagged_from = plan.flagged_from
     found = [_NOT_EXPECTED] * len(CHANNELS)
     least_now = least_ever = 1.0
-    for channel in plan.channels:
-        i = channel.index
+    for i, name, channel, no_data, missing in plan.channels:
         value, highest = raw[i], raw_max[i]
         if value == value and not highest >= value:
             highest = raw_max[i] = value
         if highest != highest:
-            found[i] = channel.degraded if degraded and channel.dependency in degraded else channel.no_data
+            found[i] = missing if degraded and _DEPENDENCY.get(name) in degraded else no_data
             continue
-        found[i], now, ever = channel.score(value, highest)
-        anytime[channel.name] = ever
+        found[i], p_now, ever, p_ever = channel.score(value, highest)
+        anytime[name] = ever
         if ever >= flagged_from:
-            flagged.append(channel.name)
-        p = (1.0 - ever) / channel.weight
-        least_ever = min(least_ever, p)
-        if now is not None:
-            p = (1.0 - now) / channel.weight
-            least_now = min(least_now, p)
+            flagged.append(name)
+        if p_ever < least_ever:  # noqa: PLR1730 - spares a call
+            least_ever = p_ever
+        if p_now < least_now:  # noqa: PLR1730
+            least_now = p_now
     bot, anomaly, injection, device, replay, ring = found
     scores = Scores(
         overall=1.0 - least_now,
