@@ -41,7 +41,8 @@ class CounterPlan:
 
     def __init__(self, refresh_ms: int) -> None:
         self._refresh_ms = refresh_ms
-        self._asked: dict[tuple[Entity, str], tuple[int, dict[tuple[What, str], None]]] = {}
+        self._as_of: dict[tuple[Entity, str], int] = {}
+        self._members: dict[tuple[Entity, str], dict[tuple[What, str], None]] = {}
         self._planned: dict[str, _Planned] = {}
         self._before_erasure: dict[str, list[_Planned]] = {}
 
@@ -53,17 +54,21 @@ class CounterPlan:
             meta = None
             for other in self._before_erasure[session_id]:
                 other.take(event)
-                self._ask(session_id, other, ingested_ms, links=True)
+                self._ask_planned(session_id, other, ingested_ms, links=True)
         due = meta is None or ingested_ms - meta.counters_as_of_ms >= self._refresh_ms
         planned = self._planned.get(session_id)
         if planned is None:
-            if not due and meta is not None and not _brings_news(event, meta):
-                return
+            if meta is not None and not _brings_news(event, meta):
+                if not due:
+                    return
+                if meta.link_bucket_ms == bucket_of(ingested_ms):
+                    self._ask(meta.account_ref, meta.device_ref, meta.ip_ref, ingested_ms)
+                    return
             planned = self._planned[session_id] = _Planned(meta)
         changed = planned.take(event)
         if due or changed:
             links = changed or meta is None or meta.link_bucket_ms != bucket_of(ingested_ms)
-            self._ask(session_id, planned, ingested_ms, links=links)
+            self._ask_planned(session_id, planned, ingested_ms, links=links)
 
     def erase(self, session_id: str, meta: Meta | None) -> None:
         """Plan for what may follow an erasure; `meta` is the session's state where it is cached."""
@@ -72,27 +77,36 @@ class CounterPlan:
 
     def reads(self) -> list[CounterRead]:
         """Return one read an entity."""
+        members = self._members
         return [
-            CounterRead(entity, ref, as_of, tuple(members)) for (entity, ref), (as_of, members) in self._asked.items()
+            CounterRead(key[0], key[1], as_of, tuple(members[key]) if key in members else ())
+            for key, as_of in self._as_of.items()
         ]
 
-    def _ask(self, session_id: str, planned: _Planned, ingested_ms: int, *, links: bool) -> None:
+    def _ask(self, account: str | None, device: str | None, ip: str | None, ingested_ms: int) -> None:
+        """Ask for the counters of a session's entities, as of the first event that needs them."""
+        as_of = self._as_of
+        if account is not None:
+            as_of.setdefault(("account", account), ingested_ms)
+        if device is not None:
+            as_of.setdefault(("device", device), ingested_ms)
+        if ip is not None:
+            as_of.setdefault(("ip", ip), ingested_ms)
+
+    def _ask_planned(self, session_id: str, planned: _Planned, ingested_ms: int, *, links: bool) -> None:
         wanted = 2 if links else 1
         if planned.asked >= wanted:
             return
         planned.asked = wanted
-        members: list[tuple[What, str]] = []
-        if links:
-            members = [(what, ref) for what, ref in planned.members(session_id) if ref is not None]
+        self._ask(planned.account, planned.device, planned.ip, ingested_ms)
+        if not links:
+            return
+        members = [(what, ref) for what, ref in planned.members(session_id) if ref is not None]
         for entity, ref in zip(ENTITIES, (planned.account, planned.device, planned.ip), strict=True):
-            if ref is None:
-                continue
-            found = self._asked.get((entity, ref))
-            if found is None:
-                found = self._asked[entity, ref] = (ingested_ms, {})
-            if links:
+            if ref is not None:
                 index = WHAT_INDEX[entity]
-                found[1].update([(member, None) for member in members if member[0] in index])
+                asked = self._members.setdefault((entity, ref), {})
+                asked.update([(member, None) for member in members if member[0] in index])
 
 
 class _Planned:

@@ -80,7 +80,7 @@ class Watermark(NamedTuple):
         return f"offset {self.offset} of topic id {self.topic_id}"
 
 
-class CounterRead(NamedTuple):
+class CounterRead(msgspec.Struct, frozen=True, gc=False):
     """Ask for all counters of one entity as of an append time (epoch ms).
 
     `members` are `(what, member)` pairs whose last-seen bucket the caller needs, so that it can lay its own links over
@@ -93,7 +93,7 @@ class CounterRead(NamedTuple):
     members: tuple[tuple[What, str], ...] = ()
 
 
-class Counters(NamedTuple):
+class Counters(msgspec.Struct, frozen=True, gc=False):
     """The answer to one `CounterRead`.
 
     `part` has every `what` that is counted with the entity; see `counters` for what a window contains and when a

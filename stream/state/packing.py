@@ -6,7 +6,7 @@ import functools
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from features.velocity import BUCKET_MS, WHAT_INDEX, WHATS, ZERO_PART, Entity, Link, What
 from stream.state.base import CounterRead, Counters
@@ -19,7 +19,7 @@ from stream.state.counters import (
     member_hash,
     what_number,
 )
-from stream.state.tally import job_of, tally
+from stream.state.tally import KINDS, tally
 
 _MASK: Final = BUCKET_SPAN - 1
 _AS_OF: Final = struct.Struct("<I")
@@ -49,38 +49,32 @@ def pack_link(link: Link) -> bytes:
     return ENTRY.pack(number * BUCKET_SPAN + bucket_of(link.bucket_ms), member_hash(link.member))
 
 
-def count_replies(
-    reads: Sequence[CounterRead], replies: Sequence[bytes | list[bytes] | int | None]
-) -> list[Counters | None]:
-    """Return the counters in the answers of `read.lua`; None where somebody else's value is under an entity's key."""
-    found: list[Counters | None] = []
+def count_replies(reads: Sequence[CounterRead], replies: Sequence[Any]) -> list[Counters | None]:
+    """Return the counters in the answers of `read.lua`; None where somebody else's value is under an entity's key.
+
+    A reply is the entity's value, None, a list of three bytes objects (where sets are kept apart), or a number.
+    """
     values: list[bytes] = []
-    jobs: list[tuple[int, int, int]] = []
+    jobs: list[int] = []
+    for read, reply in zip(reads, replies, strict=True):
+        if reply is not None and type(reply) is not int:
+            value = reply if type(reply) is bytes else reply[0]
+            values.append(value)
+            jobs += (len(value), KINDS[read.entity], bucket_of(read.as_of_ms))
+    rows = iter(tally(values, jobs) if values else ())
+    found: list[Counters | None] = []
     for read, reply in zip(reads, replies, strict=True):
         if reply is None:
             found.append(_NOTHING[read.entity])
-        elif isinstance(reply, int):
+        elif type(reply) is int:
             found.append(None)
+        elif type(reply) is bytes:
+            seen = _last_seen(reply, read.members) if read.members else _NOT_SEEN
+            found.append(Counters(read.entity, tuple(next(rows)), seen))
         else:
-            value = reply if isinstance(reply, bytes) else reply[0]
-            # In place of what is counted below.
-            found.append(_NOTHING[read.entity])
-            values.append(value)
-            jobs.append(job_of(value, read.entity, bucket_of(read.as_of_ms)))
-    if not jobs:
-        return found
-    rows = iter(tally(values, jobs))
-    for i, (read, reply) in enumerate(zip(reads, replies, strict=True)):
-        if reply is None or isinstance(reply, int):
-            continue
-        counts = next(rows)
-        if isinstance(reply, bytes):
-            entries = reply
-        else:
+            counts = next(rows)
             _take_spilled(counts, read.entity, reply[1])
-            entries = reply[0] + reply[2]
-        seen = _last_seen(entries, read.members) if read.members else _NOT_SEEN
-        found[i] = Counters(read.entity, tuple(counts), seen)
+            found.append(Counters(read.entity, tuple(counts), _last_seen(reply[0] + reply[2], read.members)))
     return found
 
 

@@ -6,10 +6,11 @@ from typing import Final
 import numba
 import numpy as np
 
-from features.velocity import ENTITIES, WHAT_INDEX, ZERO_PART, Entity
+from features.velocity import ENTITIES, WHAT_INDEX, ZERO_PART
 from stream.state.counters import BUCKET_SPAN, ENTRY, SPILLED, WHAT_NAMES, WINDOW_BUCKETS
 
-_KINDS: Final = {entity: kind for kind, entity in enumerate(ENTITIES)}
+KINDS: Final = {entity: kind for kind, entity in enumerate(ENTITIES)}
+"""Numbers of the kinds of entity."""
 _PLACES: Final = np.array(
     [
         [3 * WHAT_INDEX[entity][what] if what in WHAT_INDEX[entity] else -1 for what in WHAT_NAMES]
@@ -27,11 +28,11 @@ assert ENTRY.size == 12 and BUCKET_SPAN == 1 << 24 and SPILLED == 0x80, "the ker
 def _tally(packed, jobs, places, windows, out):  # type: ignore[no-untyped-def]
     """Add up each value's members by window into its row of `out`.
 
-    packed: uint8, all values one after another; jobs: int64 (n, 3), length, kind of entity and bucket to read as of.
+    packed: uint8, all values one after another; jobs: int64, length, kind of entity and bucket to read as of for each.
     """
     at = 0
-    for i in range(len(jobs)):
-        end, kind, as_of = at + jobs[i, 0], jobs[i, 1], jobs[i, 2]
+    for i in range(len(out)):
+        end, kind, as_of = at + jobs[3 * i], jobs[3 * i + 1], jobs[3 * i + 2]
         while at < end:
             number = packed[at + 3]
             if number < places.shape[1] and places[kind, number] >= 0:
@@ -43,20 +44,18 @@ def _tally(packed, jobs, places, windows, out):  # type: ignore[no-untyped-def]
             at += 12
 
 
-def tally(values: Sequence[bytes], jobs: Sequence[tuple[int, int, int]]) -> list[list[int]]:
-    """Return the counts in packed values, flat as in `Part`; `jobs` has what `job_of` returns for each."""
-    out = np.zeros((len(jobs), len(ZERO_PART)), dtype=np.int64)
+def tally(values: Sequence[bytes], jobs: Sequence[int]) -> list[list[int]]:
+    """Return the counts in packed values, flat as in `Part`.
+
+    `jobs` has three numbers for each value: its length, the kind of its entity (`KINDS`), the bucket to read as of.
+    """
+    out = np.zeros((len(values), len(ZERO_PART)), dtype=np.int64)
     packed = np.frombuffer(b"".join(values), dtype=np.uint8)
     _tally(packed, np.array(jobs, dtype=np.int64), _PLACES, _WINDOWS, out)
     found: list[list[int]] = out.tolist()
     return found
 
 
-def job_of(value: bytes, entity: Entity, as_of: int) -> tuple[int, int, int]:
-    """Say what is to be counted in a value, as of a bucket."""
-    return len(value), _KINDS[entity], as_of
-
-
 def warm_up() -> None:
     """Compile the kernel, or load it from numba's cache."""
-    tally([b"\0" * ENTRY.size], [job_of(b"\0" * ENTRY.size, "account", 0)])
+    tally([bytes(ENTRY.size)], (ENTRY.size, 0, 0))

@@ -12,7 +12,7 @@ from features.velocity import ENTITIES, WHATS, Entity
 from stream.state import CounterRead
 from stream.state.counters import BUCKET_SPAN, WHAT_NAMES, WINDOW_BUCKETS
 from stream.state.packing import count_replies
-from stream.state.tally import job_of, tally
+from stream.state.tally import KINDS, tally
 
 NOW = 5_966_000
 BUCKETS = st.one_of(
@@ -39,7 +39,8 @@ def naive(value: bytes, entity: Entity, as_of: int) -> list[int]:
 
 @given(st.lists(st.tuples(VALUES, st.sampled_from(ENTITIES), st.integers(NOW - 2, NOW + 2)), min_size=1, max_size=5))
 def test_members_are_counted_entry_by_entry(asked: list[tuple[bytes, Entity, int]]) -> None:
-    found = tally([value for value, _, _ in asked], [job_of(*each) for each in asked])
+    jobs = [number for value, entity, as_of in asked for number in (len(value), KINDS[entity], as_of)]
+    found = tally([value for value, _, _ in asked], jobs)
     assert found == [naive(*each) for each in asked]
 
 
