@@ -1,8 +1,8 @@
 """Scoring one event by itself: features and all models, and with decision, reasons and encoding, without any I/O.
 
 `python -m bench.scoring [--json] [EVENTS]` goes through the standard workload one event at a time, as an idle worker
-does: decoded already, its session in the cache, its entity counters read. Every event is timed; percentiles are of all
-of them, the collector of garbage and the machine's other work included.
+does: decoded into columns already, its session in the cache, its entity counters read. Every event is timed;
+percentiles are of all of them, the collector of garbage and the machine's other work included.
 """
 
 import argparse
@@ -15,13 +15,11 @@ from confluent_kafka import Message
 from bench.figures import percentile
 from bench.workload import START_MS, workload
 from features.session import warm_up
-from schemas.envelope import decode
-from schemas.telemetry import Telemetry
-from stream.batch import Batch, Item
 from stream.counters import ChunkCounters
 from stream.deadletter import DeadLetterLimit
 from stream.evaluation import Evaluator
-from stream.metrics import Stage
+from stream.intake import Intake
+from stream.metrics import Metrics, Stage
 from stream.partition import OwnedPartition
 from stream.process import quiet_garbage_collector
 from stream.sampling import FeatureSampler
@@ -37,17 +35,16 @@ def score(events: int) -> dict[str, float]:
     warm_up()
     evaluator = Evaluator(Engines(), Snapshots(), FeatureSampler(0, 0), REFS.version, lambda: START_MS)
     owned = OwnedPartition(TOPIC, 0, TOPIC_ID, None, 0, -1, DeadLetterLimit(0.9, 1_000))
+    intake = Intake(REFS, Metrics())
     prepared = []
     for number, (key, value) in enumerate(workload(events + _WARM, sessions=SESSIONS)):
-        event = decode(value, key)
-        assert isinstance(event, Telemetry)
-        REFS.hash_event(event)
         record = cast("Message", FakeRecord(number, value, key, START_MS + number))
-        prepared.append(Item(record, number, START_MS + number, event, []))
+        prepared.append(intake.batch(owned, [record]))
     quiet_garbage_collector()
     scored: list[float] = []
     whole: list[float] = []
-    for item in prepared:
+    for batch in prepared:
+        (item,) = batch.items
         session_id = item.event.session_id
         if session_id not in owned.sessions:
             owned.sessions.put(session_id, None, None)
@@ -57,9 +54,9 @@ def score(events: int) -> dict[str, float]:
             laps[stage] = time.perf_counter()
             return 0.0
 
-        counters, batch = ChunkCounters([], [], 10**9), Batch()
+        counters = ChunkCounters([], [], 10**9)
         began = time.perf_counter()
-        evaluator.evaluate(owned, [item], counters, lap, batch)
+        evaluator.evaluate(owned, batch.items, counters, lap, batch)
         assert len(batch.evaluated) == 1
         scored.append((laps["models"] - began) * 1e6)
         whole.append((laps["decide"] - began) * 1e6)

@@ -51,6 +51,10 @@ class Columns(msgspec.Struct, frozen=True):
     def __len__(self) -> int:
         return len(self.starts)
 
+    def take(self, rows: Sequence[int]) -> "Columns":
+        """These events, in this order."""
+        return Columns(self.data, self.starts[rows], self.ends[rows])
+
 
 def columns_of(events: Sequence[Telemetry | Signal]) -> Columns:
     """Lay out events (any sessions, in arrival order) for `fold_chunk`. Absent releases become NaN.
@@ -122,3 +126,7 @@ def _append(flat: list[float | None], event: Telemetry | Signal) -> None:
         flat[at + H_MOTION] = len(event.motion.t)
     if event.device is not None:
         flat[at + H_DEVICE] = 1.0
+
+
+NO_COLUMNS = columns_of([])
+"""Columns of no event."""

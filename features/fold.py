@@ -163,6 +163,9 @@ def _entry_points(salt: int) -> tuple[Callable[..., Any], ...]:
 
     @compiled
     def fold_rows(states, rows, data, starts, ends, out, marks):  # type: ignore[no-untyped-def]
+        for row in rows:
+            if not 0 <= row < len(states):
+                return False
         work = np.zeros(pointer.WORK + (salt & 0))
         copy = np.empty(STATE_WIDTH)
         for i in range(len(starts)):
@@ -172,6 +175,7 @@ def _entry_points(salt: int) -> tuple[Callable[..., Any], ...]:
                 _fold_event(s, work, data[starts[i] : ends[i]])
             _finalize(s, copy, work, out[i])
             marks[i] = may_hold(out[i])
+        return True
 
     @compiled
     def begin_row(s, origin_ms):  # type: ignore[no-untyped-def]

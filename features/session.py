@@ -6,7 +6,7 @@ A session is a row of float32 sums (`STATE_WIDTH` wide) and a `Meta`. Rows of se
 import numpy as np
 import numpy.typing as npt
 
-from features import codec
+from features import codec, reading
 from features.codec import STATE_VERSION, StateMismatch, decode, encode, encode_all
 from features.columns import Columns, columns_of
 from features.fold import STATE_DTYPE, STATE_WIDTH, begin_row, fold_rows, merge_rows
@@ -74,11 +74,10 @@ def fold_chunk(states: States, rows: npt.NDArray[np.int32], columns: Columns, ou
     if states.dtype != STATE_DTYPE or rows.dtype != np.int32 or out.dtype != np.float64:
         msg = f"need float32 states, int32 rows, float64 out; got {states.dtype}, {rows.dtype}, {out.dtype}"
         raise ValueError(msg)
-    if n and not (rows.min() >= 0 and rows.max() < len(states)):
+    marks = np.empty(n, dtype=np.bool_)
+    if not fold_rows(states, rows, columns.data, columns.starts, columns.ends, out, marks):
         msg = f"rows must lie in 0..{len(states) - 1}"
         raise ValueError(msg)
-    marks = np.empty(n, dtype=np.bool_)
-    fold_rows(states, rows, columns.data, columns.starts, columns.ends, out, marks)
     return marks
 
 
@@ -107,4 +106,5 @@ def warm_up() -> None:
     columns = columns_of([])
     fold_chunk(new_states(1), np.zeros(0, dtype=np.int32), columns, np.empty((0, N_FEATURES)))
     merge(new_row(), new_row(0))
+    reading.warm_up()
     codec.warm_up()

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 from confluent_kafka import Message
 
+from features.columns import NO_COLUMNS, Columns
 from schemas.envelope import Rejected
 from schemas.erasure import Erasure
 from schemas.signals import Signal
@@ -21,6 +22,8 @@ class Item(msgspec.Struct):
     ingested_ms: int
     event: Telemetry | Signal
     headers: list[tuple[str, bytes]]
+    row: int
+    """Its place in the batch's columns."""
     origin: Origin | None = None
     """Its first place, where it was a dead letter and was sent again."""
 
@@ -75,6 +78,8 @@ class Batch:
     """Some consecutive records of a chunk, on their way through the stages."""
 
     items: list[Item | ErasureItem] = field(default_factory=list)
+    columns: Columns = NO_COLUMNS
+    """Numbers of all items' events, ready to be folded."""
     rejected: list[Refused] = field(default_factory=list)
     filtered: int = 0
     evaluated: list[Evaluated] = field(default_factory=list)

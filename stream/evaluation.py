@@ -12,7 +12,7 @@ import numpy as np
 from features.counted import counted
 from features.fill import fill_contexts, fill_counters
 from features.registry import N_FEATURES, REGISTRY_HASH
-from features.session import Meta, columns_of, fold_chunk
+from features.session import Meta, fold_chunk
 from features.signals import signals_of
 from models.engine import Assessment, Engine
 from models.scorer import FloatArray
@@ -143,8 +143,9 @@ class Evaluator:
                 meta.observe(event, item.ingested_ms)
             unread = counters.apply(meta, event.session_id, item.ingested_ms)
             degraded.append(["counters"] if unread else [])
+        columns = batch.columns.take([item.row for item in segment])
         vectors = np.empty((n, N_FEATURES), dtype=np.float64)
-        may_hold = fold_chunk(owned.sessions.rows, slots, columns_of(events), vectors)
+        may_hold = fold_chunk(owned.sessions.rows, slots, columns, vectors)
         fill_contexts(vectors, metas)
         shown = [counted(meta.counters) for meta in metas]
         fill_counters(vectors, shown)

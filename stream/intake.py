@@ -1,4 +1,8 @@
-"""Stage 1 of a chunk: records to items. What is wrong becomes a dead letter, what is done already is skipped."""
+"""Stage 1 of a chunk: records to items. What is wrong becomes a dead letter, what is done already is skipped.
+
+Telemetry that the compiled reader is certain of comes as lean events with their samples in columns; all else, errors
+first of all, is the typed decoder's.
+"""
 
 from collections.abc import Callable, Iterable
 from operator import methodcaller
@@ -6,8 +10,11 @@ from typing import Final
 
 from confluent_kafka import Message
 
+from features.reading import ChunkReader, with_decoded
 from schemas.envelope import Rejected, decode
 from schemas.erasure import Erasure
+from schemas.signals import Signal
+from schemas.telemetry import Telemetry
 from stream.batch import Batch, ErasureItem, Item, Refused
 from stream.metrics import Metrics
 from stream.origin import Origin, OriginRefused, read_origin
@@ -32,24 +39,37 @@ class Intake:
     def __init__(self, refs: RefHasher, metrics: Metrics) -> None:
         self._refs = refs
         self._metrics = metrics
+        self._reader = ChunkReader()
 
     def batch(self, owned: OwnedPartition, records: list[Message]) -> Batch:
         """Return the items of these records, in their order, and what was refused."""
         if owned.is_done(records[0].offset() or 0):
             records = [record for record in records if not owned.is_done(_offset(record))]
+            if not records:
+                return Batch()
         batch = Batch()
         items, rejected = batch.items, batch.rejected
+        values = list(map(_value, records))
+        read = self._reader.read(values)
+        decoded: list[Telemetry | Signal] = []
         hash_event = self._refs.hash_event
-        for record, offset, (_, append_ms), value, key, headers in zip(
-            records,
-            map(_offset, records),
-            map(_timestamp, records),
-            map(_value, records),
-            map(_key, records),
-            _headers_of_all(records),
-            strict=True,
+        for row, (record, offset, (_, append_ms), value, key, headers, lean) in enumerate(
+            zip(
+                records,
+                map(_offset, records),
+                map(_timestamp, records),
+                values,
+                map(_key, records),
+                _headers_of_all(records),
+                read.events,
+                strict=True,
+            )
         ):
             origin = self._origin(owned, offset, headers) if headers else None
+            if lean is not None and (key is None or key == lean.session_id.encode()):
+                hash_event(lean)
+                items.append(Item(record, offset, append_ms, lean, headers, row, origin))
+                continue
             try:
                 event = decode(value, key)
             except Rejected as why:
@@ -59,8 +79,10 @@ class Intake:
             if isinstance(event, Erasure):
                 items.append(ErasureItem(record, offset, event, headers, origin))
                 continue
+            items.append(Item(record, offset, append_ms, event, headers, len(values) + len(decoded), origin))
+            decoded.append(event)
             hash_event(event)
-            items.append(Item(record, offset, append_ms, event, headers, origin))
+        batch.columns = with_decoded(read.columns, decoded)
         return batch
 
     def condemned(self, owned: OwnedPartition, record: Message, why: Rejected) -> Batch:

@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 
 from features.codec import MAGIC, STATE_VERSION
+from features.reading import ChunkReader
 from features.registry import NAMES, REGISTRY_HASH
 from features.session import STATE_DTYPE, STATE_WIDTH, Meta, StateMismatch
 from features.session import decode as decode_state
@@ -40,6 +41,7 @@ from stream.state import MAX_CRASH_NOTE_BYTES
 from tests.fuzz.mutators import BYTES, JSON, MSGPACK, Mutator, mutated
 from tests.support.oracle import Oracle
 from tests.support.pipeline_world import REFS, START_MS, engine
+from tests.support.readings import check_reading
 
 MAX_CALL_S = 2.0
 """Longest that one call may take, s of the processor; inputs are of 1.3 MB at most."""
@@ -119,6 +121,19 @@ def _refuses_other_key(decode: Callable[[bytes | None, bytes | None], Any], data
         _check_rejected(rejected)
         return
     raise AssertionError("another session's key is accepted")
+
+
+def reader() -> Callable[[bytes], bool]:
+    """The compiled reader, amid good records: it agrees with the typed decoder, and its neighbours come through."""
+    compiled, before, after = ChunkReader(), *telemetry(2)
+
+    def check(data: bytes) -> bool:
+        first, accepted, last = check_reading(compiled, [before, data, after])
+        assert first, "the record in front is not read"
+        assert last, "the record behind is not read"
+        return accepted
+
+    return check
 
 
 def score(data: bytes) -> bool:
@@ -314,6 +329,7 @@ def all_targets(manifests: Manifests) -> list[Target]:
     json_mutation = with_mutators(JSON)
     return [
         Target("records", records, json_mutation, record(envelope.decode), weight=3.0),
+        Target("reader", telemetry(80), json_mutation, reader(), weight=3.0),
         Target("signals", signals, json_mutation, record(envelope.decode_signal)),
         Target("score", records, json_mutation, score, weight=2.0),
         Target("state", states(), mutate_state, state, weight=3.0),

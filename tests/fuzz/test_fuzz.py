@@ -12,7 +12,7 @@ from tests.fuzz.mutators import BYTES, JSON, MAX_BYTES, MSGPACK, mutated
 from tests.fuzz.targets import Manifests, Target, all_targets, telemetry
 
 SECONDS = 1.5
-NAMES = ("records", "signals", "score", "state", "snapshots", "crash notes", "manifests")
+NAMES = ("records", "reader", "signals", "score", "state", "snapshots", "crash notes", "manifests")
 
 
 @pytest.fixture(scope="module")
