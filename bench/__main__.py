@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--plan", choices=PLANS, default="short", help="how much is measured")
     parser.add_argument("--full", action="store_const", const="full", dest="plan", help="the same as --plan full")
+    parser.add_argument("--rounds", type=int, help="interleaved repetitions, instead of the plan's")
+    parser.add_argument("--events", type=int, help="backlog, instead of the plan's")
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, comma-separated: " + ", ".join(SECTIONS))
     parser.add_argument("--results", type=Path, default=RESULTS, help="file of the figures, read first and written")
     parser.add_argument("--report", action="store_true", help="only write the report anew from the figures")
@@ -100,7 +103,8 @@ def main() -> int:
             with tempfile.TemporaryDirectory() as folder, World(Path(folder)) as world:
                 return guard.compare(world, as_json=options.json)
         if not options.report:
-            failures = _measure_all(PLANS[options.plan], wanted, results, options.results)
+            given = {name: value for name in ("rounds", "events") if (value := getattr(options, name)) is not None}
+            failures = _measure_all(replace(PLANS[options.plan], **given), wanted, results, options.results)
     except UnavailableError as missing:
         print(missing, file=sys.stderr)
         return 2

@@ -35,7 +35,7 @@ from tests.support.log_reader import topic_id
 
 TOPIC = "capture.telemetry"
 PARTITIONS = int(os.environ["BENCH_PARTITIONS"])
-BATCH = 512
+BATCH = 1_024
 """Records taken at once."""
 
 
