@@ -16,6 +16,10 @@ from schemas.signals import Signal
 from schemas.snapshot import Snapshot
 from schemas.telemetry import Telemetry
 
+TELEMETRY_TOPIC: Final = "capture.telemetry"
+SIGNALS_TOPIC: Final = "capture.signals"
+"""Topics that clients write to."""
+
 DAY_MS: Final = 86_400_000
 MAX_RECORD_BYTES: Final = 1_048_576
 """Largest record on any topic, bytes."""
@@ -62,7 +66,7 @@ CLOUD_EVENT_HEADERS: Final = (
 
 TOPICS: Final[tuple[TopicSpec, ...]] = (
     TopicSpec(
-        name="capture.telemetry",
+        name=TELEMETRY_TOPIC,
         summary="Capture-session telemetry, results of other models for the same sessions, and erasures of them.",
         direction="in",
         key="session_id",
@@ -78,7 +82,7 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
         },
     ),
     TopicSpec(
-        name="capture.signals",
+        name=SIGNALS_TOPIC,
         summary="A door for teams that may not write to capture.telemetry: validated, then forwarded there.",
         direction="in",
         key="session_id",
@@ -116,7 +120,7 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
             "retention.ms": str(30 * DAY_MS),
             "max.message.bytes": str(MAX_RECORD_BYTES),
         },
-        co_partitioned_with="capture.telemetry",
+        co_partitioned_with=TELEMETRY_TOPIC,
         headers=CLOUD_EVENT_HEADERS,
     ),
     TopicSpec(
@@ -133,7 +137,7 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
             # The input limit plus headers: what could be read can be kept.
             "max.message.bytes": str(MAX_RECORD_BYTES + 65_536),
         },
-        co_partitioned_with="capture.telemetry",
+        co_partitioned_with=TELEMETRY_TOPIC,
         headers=(
             "dlq_reason",
             "dlq_path",
@@ -165,7 +169,7 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
             "retention.ms": str(30 * DAY_MS),
             "max.message.bytes": str(MAX_RECORD_BYTES),
         },
-        co_partitioned_with="capture.telemetry",
+        co_partitioned_with=TELEMETRY_TOPIC,
         headers=CLOUD_EVENT_HEADERS,
     ),
     TopicSpec(

@@ -2,14 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
-from typing import Final
 
 import faust
 
 from stream.transport import Chunk, Transport
-
-TELEMETRY_TOPIC: Final = "capture.telemetry"
-SIGNALS_TOPIC: Final = "capture.signals"
 
 Handler = Callable[[Chunk], Awaitable[None]]
 

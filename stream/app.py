@@ -12,8 +12,9 @@ from typing import Final
 
 from features.registry import REGISTRY_HASH
 from features.session import STATE_VERSION, warm_up
+from schemas.topics import SIGNALS_TOPIC, TELEMETRY_TOPIC
 from stream import __version__, kafka_properties, logs, topics
-from stream.agents import SIGNALS_TOPIC, TELEMETRY_TOPIC, Tasks, register
+from stream.agents import Tasks, register
 from stream.artefacts import Artefacts
 from stream.crash_guard import CrashGuard
 from stream.crash_isolation import CrashLimit

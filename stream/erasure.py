@@ -9,9 +9,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.envelope import Rejected, decode, encode
 from schemas.erasure import Erasure
+from schemas.topics import TELEMETRY_TOPIC
 from stream.topics import BrokerError, partition_counts
 
-TELEMETRY_TOPIC: Final = "capture.telemetry"
 DELIVERY_S: Final = 30.0
 """Longest wait for the brokers' acknowledgement, s."""
 

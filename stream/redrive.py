@@ -18,6 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from schemas.deadletter import DeadLetterHeader as Header
 from schemas.deadletter import DeadLetterReason
 from schemas.envelope import Rejected, decode, decode_signal
+from schemas.topics import SIGNALS_TOPIC, TELEMETRY_TOPIC
 from stream.dead_letter_index import DeadLetter, DeadLetterIndex, Filter, Id, Known
 from stream.dead_letter_log import read_whole
 from stream.deadletter import DEADLETTER_TOPIC
@@ -27,8 +28,8 @@ from stream.topics import BrokerError, line_of
 from stream.transport.headers import headers_of
 
 DECODERS: Final[Mapping[str, Callable[[bytes | None, bytes | None], Any]]] = {
-    "capture.telemetry": decode,
-    "capture.signals": decode_signal,
+    TELEMETRY_TOPIC: decode,
+    SIGNALS_TOPIC: decode_signal,
 }
 """Topics that a dead letter may go back to, with what their reader checks first."""
 DANGEROUS: Final = frozenset({DeadLetterReason.CRASHES_PROCESS.value})

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,6 @@ from stream.cli.config import AsJson, ConfigFile
 if TYPE_CHECKING:
     from stream.topics import Difference
 
-TELEMETRY: Final = "capture.telemetry"
 
 app = typer.Typer(help="Topics on the broker against the table of topics.", no_args_is_help=True)
 
@@ -40,6 +39,7 @@ def apply(
     as_json: AsJson = False,
 ) -> None:
     """Create what is missing and mend configurations; never changes a partition count."""
+    from schemas.topics import TELEMETRY_TOPIC
     from stream import kafka_properties, settings_source
     from stream import topics as broker_topics
 
@@ -48,8 +48,10 @@ def apply(
         raise typer.BadParameter(msg, param_hint="--replication-factor")
     properties = kafka_properties.common(settings_source.load(config).kafka)
     mended = broker_topics.apply(properties, partitions=partitions, replication_factor=replication_factor)
-    if partitions is not None and not any(d.what == "topic" and d.topic == TELEMETRY for d in mended):
-        typer.echo(f"{TELEMETRY} is there already and its partition count holds: --partitions was ignored", err=True)
+    if partitions is not None and not any(d.what == "topic" and d.topic == TELEMETRY_TOPIC for d in mended):
+        typer.echo(
+            f"{TELEMETRY_TOPIC} is there already and its partition count holds: --partitions was ignored", err=True
+        )
     left = broker_topics.diff(properties)
     if as_json:
         _print_json({"mended": [asdict(d) for d in mended], "left": [asdict(d) for d in left]})
