@@ -28,7 +28,7 @@ from stream.partition import OwnedPartition
 from stream.patience import Patience
 from stream.records import append_ms_of, offset_of
 from stream.refs import RefHasher
-from stream.stage_clock import StageClock
+from stream.stage_clock import MeasuredChunks, StageClock
 from stream.state import CounterRead, Counters, StateStore, StoreError, Watermark, WatermarkConflict
 from stream.transport import Chunk, OutRecord, TransportError
 from stream.turns import Turns
@@ -69,6 +69,7 @@ class Pipeline:
         self._metrics = metrics
         self._patience = Patience(metrics)
         self._turns = Turns()
+        self._measured = MeasuredChunks()
         self._session_ttl_ms = session_ttl_ms
         self._counters_refresh_ms = counters_refresh_ms
         self._cached_sessions = cached_sessions
@@ -79,7 +80,7 @@ class Pipeline:
         Raises LineStopped when the partition must stand still, and WatermarkConflict, with the chunk still open, when
         the store holds another watermark: the caller rewinds and then abandons it.
         """
-        clock = StageClock(self._metrics)
+        clock = StageClock(self._metrics, is_measured=self._measured.measures(len(chunk.records)))
         try:
             _check_limit(owned)
             owned.see(chunk.first_offset, append_ms_of(chunk.records[0]))
