@@ -21,13 +21,15 @@ from models.bot import PointerModel
 from models.calibration import Calibrator
 from models.cells import Cell, evidence_of, input_of, source_of
 from models.combine import coverage, hundredths, overall
-from models.decide import Decider, Facts, Latch
+from models.decide import Decider, Facts, _holds
 from models.engine import Engine
 from models.forest import Forest
 from models.keystroke_range import KeystrokeRange
+from models.policy import ACTION_RANK
 from models.reason_codes import RISK_SUFFIX, TRUST_SUFFIX, code_of, stem_of
 from models.snapshots import EMPTY, SnapshotSet
-from schemas.risk import CHANNELS, Action, ChannelScore, Reason, Scores, SignalValue, Velocity
+from schemas.risk import CHANNELS, Action, ChannelScore, Decision, Reason, Scores, SignalValue, Velocity
+from schemas.risk import Policy as PolicyRef
 
 Floats = NDArray[np.float64]
 Shares = dict[int, float]
@@ -181,12 +183,8 @@ class NaiveScoring:
         calibrator = Calibrator([*([live] if live is not None else []), *self.engine._tables])
         scores, anytime = self._scores(raw, meta, cell, calibrator, degraded)
         meta.evaluations += 1
-        before: Any = meta.latched_action
         facts = Facts(scores.overall_anytime, anytime, signals, velocity, degraded)
-        decision, latch = self.decider.decide(
-            meta.flow, facts, Latch(before, meta.latched_evaluation), meta.evaluations
-        )
-        meta.latched_action, meta.latched_evaluation = latch.action, latch.evaluation
+        decision = self._decide(meta, facts)
         level = self.decider.level(scores.overall_anytime)
         wanted = self.policy.flows[meta.flow].expected_evidence  # type: ignore[index]
         seen = [name for name in wanted if meta.has(name) or (name == "pointer" and meta.has("touch"))]
@@ -202,6 +200,38 @@ class NaiveScoring:
             missing_signals=missing,
             cell=cell,
             flagged_by=[name for name in CHANNELS if anytime.get(name, 0.0) >= self.policy.corroborate_at],
+        )
+
+    def _decide(self, meta: SessionMeta, facts: Facts) -> Decision:
+        """The most severe of what every rule, the score and what was missing ask for; then the latch."""
+        rules = self.policy.flows[meta.flow]  # type: ignore[index]
+        asked: list[tuple[Action, str]] = [("allow", "none")]
+        asked += [
+            (rule.action, rule.id)
+            for rule in self.policy.rules
+            if (rule.flows is None or meta.flow in rule.flows) and _holds(rule, facts)
+        ]
+        score = facts.overall_anytime
+        if score >= rules.step_up_at:
+            blocks = rules.block_at is not None and score >= rules.block_at and self.decider._corroborated(facts)
+            asked.append(("block", "score_block") if blocks else ("step_up", "score_step_up"))
+        if set(facts.degraded) & set(self.policy.critical_dependencies):
+            asked.append((rules.on_degraded, "degraded"))
+        action, name = max(asked, key=lambda each: ACTION_RANK[each[0]])  # the first of equals
+        before: Any = meta.latched_action or "allow"
+        changed = ACTION_RANK[action] > ACTION_RANK[before]
+        if changed:
+            meta.latched_action, meta.latched_evaluation = action, meta.evaluations
+        elif ACTION_RANK[action] < ACTION_RANK[before]:
+            action, name = before, "latched"
+        elif action == "allow":
+            name = "none"
+        return Decision(
+            action=action,
+            policy=PolicyRef(id=self.policy.id, revision=self.decider.revision, rule=name, mode=self.policy.mode),
+            step_up_methods=list(rules.step_up_methods) if action == "step_up" else None,
+            latched=action != "allow" and not changed,
+            changed=changed,
         )
 
     def _scores(
