@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from redis import exceptions
@@ -21,7 +20,6 @@ from stream.state.base import (
     CounterRead,
     Counters,
     Loaded,
-    StoreFull,
     StoreMisconfigured,
     StoreUnavailable,
     Watermark,
@@ -33,6 +31,7 @@ from stream.state.cluster import ClusterLink
 from stream.state.connections import ConnectionOptions, StandaloneLink, raised
 from stream.state.counters import CAP, ENTITY_TTL_MS, RETAINED_BUCKETS, WINDOW_BUCKETS
 from stream.state.keys import WATERMARK_TTL_MS, Keys, pack_expected, unpack_watermark
+from stream.state.measured import Measured
 from stream.state.packing import count_replies, pack_link, pack_read
 from stream.state.sentinel import SentinelLocator
 from stream.state.server_checks import check_connection, check_server
@@ -326,22 +325,8 @@ class RedisStore:
             raise StoreUnavailable("the store is not open")
         return self._link
 
-    @contextmanager
-    def _measured(self, operation: Operation) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        except StoreUnavailable:
-            self.stats.unavailable_total += 1
-            raise
-        except StoreFull:
-            self.stats.full_total += 1
-            raise
-        finally:
-            seconds = time.perf_counter() - started
-            self.stats.took(operation, seconds)
-            if self._observe is not None:
-                self._observe(operation, seconds)
+    def _measured(self, operation: Operation) -> Measured:
+        return Measured(self.stats, self._observe, operation)
 
 
 def _script(script: scripts.Script, keys: Sequence[bytes], arguments: Iterable[Any]) -> Command:
