@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from features.velocity import PAIR_NAMES, WINDOWS, Count, Parts, counts_of
+from schemas.envelope import encode
 from schemas.risk import Velocity
 
 REMEMBERED: Final = 2_048
-"""Different sets of counters that are remembered, about 2 kB each."""
+"""Different sets of counters that are remembered, about 2.5 kB each."""
 
 
 class Counted(NamedTuple):
@@ -24,6 +25,8 @@ class Counted(NamedTuple):
     """float64[len(PAIRS) * len(WINDOWS)], in the order of the registry; NaN where unknown."""
     velocity: dict[str, Velocity]
     """By `<entity>_<what>`, without those that are unknown."""
+    text: bytes
+    """`velocity` as JSON."""
 
 
 @functools.lru_cache(maxsize=REMEMBERED)
@@ -40,7 +43,7 @@ def counted(parts: Parts) -> Counted:
                 features[index * len(WINDOWS) + window] = value
         velocity[name] = _shown(count)
     features.flags.writeable = False
-    return Counted(features, velocity)
+    return Counted(features, velocity, encode(velocity))
 
 
 @functools.lru_cache(maxsize=2 * REMEMBERED)

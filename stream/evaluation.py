@@ -173,7 +173,7 @@ class Evaluator:
                     assessment.decision.action,
                     degraded[i],
                     stages_ms,
-                    self._halves.encode(risk_event) if told else NOTHING,
+                    self._halves.encode(risk_event, shown[i].text) if told else NOTHING,
                     encode(served) if told and served is not None else None,
                 )
             )

@@ -5,7 +5,7 @@ can go: encoded at the chunk's end it costs twice as much. Its latency is only k
 """
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -37,11 +37,23 @@ class HalfEncoder:
         self._encode_into = msgspec.json.Encoder().encode_into
         # One buffer for all: an encoder that makes its bytes from nothing enlarges and copies them several times.
         self._room = bytearray(_ROOM_BYTES)
+        self._versions: tuple[object, msgspec.Raw] = (None, msgspec.Raw())
 
-    def encode(self, event: RiskEvent) -> Halves:
-        """Encode an event whose `latency_ms` is still empty."""
-        room = self._room
-        self._encode_into(event, room)
+    def encode(self, event: RiskEvent, velocity: bytes) -> Halves:
+        """Encode an event whose `latency_ms` is still empty; `velocity` is its velocity block as JSON.
+
+        The event is unchanged when this returns; nobody else may read it meanwhile.
+        """
+        room, block, versions = self._room, event.velocity, event.versions
+        if self._versions[0] is not versions:
+            self._versions = (versions, msgspec.Raw(encode(versions)))
+        # What is encoded already stands for its block: the encoder copies it.
+        raw: Any = event
+        try:
+            raw.velocity, raw.versions = msgspec.Raw(velocity), self._versions[1]
+            self._encode_into(raw, room)
+        finally:
+            event.velocity, event.versions = block, versions
         # The last one is it: behind it are texts and truth values only, and a quote in a text is escaped.
         at = room.rindex(_NO_LATENCY) + len(_NO_LATENCY) - 2
         return Halves(bytes(room[:at]), bytes(room[at + 2 :]))

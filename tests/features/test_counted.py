@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from features.counted import counted
 from features.velocity import PAIR_NAMES, WINDOWS, Count, counts_of, part_of, parts_of
+from schemas.envelope import encode
 from schemas.risk import Velocity
 
 NUMBERS = st.integers(-1, 40_000_000)
@@ -31,7 +32,7 @@ def test_counters_are_shown_pair_by_pair(each: list[list[Count | None]]) -> None
             velocity[name] = Velocity(m5=m5, h1=h1, h24=h24, approximate=count.approximate)
     assert found.features.tobytes() == naive.tobytes()
     assert found.velocity == velocity
-    assert list(found.velocity) == list(velocity)
+    assert found.text == encode(velocity)
     assert counted(parts) is found
 
 

@@ -31,7 +31,9 @@ def scored(event: RiskEvent, served: bytes | None = None, headers: Any = None, s
     """`event` as the evaluator leaves it; only the session of its input is read."""
     telemetry = msgspec.structs.replace(_telemetry(), session_id=event.session_id)
     item = Item(FakeRecord(7, b"", b"", 0), 7, 0, telemetry, headers or [], 0)  # type: ignore[arg-type]
-    halves = encoder.encode(msgspec.structs.replace(event, latency_ms={}))
+    bare = msgspec.structs.replace(event, latency_ms={})
+    halves = encoder.encode(bare, encode(event.velocity))
+    assert bare == msgspec.structs.replace(event, latency_ms={})
     return Evaluated(
         item,
         event.evaluation_id,
