@@ -69,7 +69,7 @@ def main(servers: str, mode: str, *rest: str) -> None:
         backlog(servers, int(rest[0]), int(rest[1]))
     else:
         first, events, sessions, per_s, file = rest
-        np.save(file, open_loop(servers, int(first), int(events), int(sessions), float(per_s)))
+        open_loop(servers, int(first), int(events), int(sessions), float(per_s)).tofile(file)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def loop(world: World, first: int, per_s: float, seconds: float) -> dict[str, fl
     Raises `Failed` where an answer is missing, and where the generator itself could not keep the pace.
     """
     events = int(per_s * seconds)
-    sent_file, came_file = Path(world.folder, "sent.npy"), Path(world.folder, "came.npy")
+    sent_file, came_file = Path(world.folder, "sent.f64"), Path(world.folder, "came.f64")
     reader = subprocess.Popen(
         [
             *(sys.executable, "-m", "bench.reader", world.broker.bootstrap),
@@ -50,8 +50,8 @@ def loop(world: World, first: int, per_s: float, seconds: float) -> dict[str, fl
         reader.communicate(timeout=120)
     if generator.returncode or reader.returncode:
         raise Failed("generator or verifier ended")
-    due, sent = np.load(sent_file)
-    came = np.load(came_file)
+    due, sent = np.fromfile(sent_file).reshape(2, -1)
+    came = np.fromfile(came_file)
     if not came.all():
         raise Failed(f"{int((came == 0).sum())} of {events} events were never answered")
     counted = slice(int(WARM_S * per_s), None)

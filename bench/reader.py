@@ -49,4 +49,4 @@ def read(servers: str, partitions: int, first: int, events: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    np.save(sys.argv[5], read(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))
+    read(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])).tofile(sys.argv[5])
