@@ -4,6 +4,7 @@ Every session has had an event, and a tenth of the rest is done, before the cloc
 events and cold caches are left out, for all contestants alike.
 """
 
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -66,8 +67,10 @@ def drain(world: World, contestant: Contestant, load: Load) -> dict[str, float]:
             raise Failed("the backlog is too short: it was drained before it could be measured")
     world.check_outcome(contestant, events)
     timed = done - found[1]
+    per_s = timed / (at - found[0])
+    print(f"  {contestant.name}, {load}: {per_s:,.0f} events a second", file=sys.stderr, flush=True)
     return {
-        "events_per_s": timed / (at - found[0]),
+        "events_per_s": per_s,
         **{f"{who}_us": (used[who] - found[2][who]) / timed * 1e6 for who in used},
         "peak_mb": peak_mb,
     }

@@ -66,6 +66,8 @@ class World:
         self.partitions = 4
 
     def __enter__(self) -> Self:
+        # A checkout whose kernels are not compiled yet would seem to stand still for a minute.
+        subprocess.run([sys.executable, "-m", "stream", "warm-up"], check=True, stdout=subprocess.DEVNULL)
         pin(0, self.cores.rest)  # what is started from here on inherits it
         self.broker.start()
         self.redis.start()
