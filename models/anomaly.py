@@ -8,17 +8,14 @@ alike: absence alone says little here, since coverage reports it.
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from models import walk
 from models.flat import FlatModel
 from models.scorer import Contribution, FloatArray, IntArray
-from models.walk import Trees, unit
+from models.walk import Trees
 
-NEUTRAL: Final = 0.5
-"""What a missing value is mapped to."""
 MAX_TREES: Final = 200
 MAX_HEIGHT: Final = 12
 MAX_WINDOW: Final = 1_000_000
@@ -36,16 +33,6 @@ class TreeArrays(NamedTuple):
     threshold: NDArray[np.float64]
     mass: NDArray[np.int32]
     latest: NDArray[np.int32]
-
-
-@numba.njit(cache=True, nogil=True)
-def to_unit(rows: FloatArray, columns: IntArray, low: FloatArray, high: FloatArray) -> FloatArray:
-    """Rows (n, N_FEATURES) mapped to 0..1 on `columns`; missing values become NEUTRAL."""
-    out = np.empty((rows.shape[0], len(columns)), dtype=np.float64)
-    for i in range(rows.shape[0]):
-        for k in range(len(columns)):
-            out[i, k] = unit(rows[i, columns[k]], low[k], high[k])
-    return out
 
 
 class FlatHST:

@@ -10,8 +10,9 @@ import numpy as np
 from river.anomaly import HalfSpaceTrees
 from river.tree.padded import PaddedBranch, PaddedLeaf
 
-from models.anomaly import FlatHST, TreeArrays, to_unit
+from models.anomaly import FlatHST, TreeArrays
 from models.scorer import FloatArray, IntArray
+from models.walk import to_unit
 
 
 class AnomalyLearner:

@@ -33,7 +33,7 @@ def library_path() -> Path:
     """Path of LightGBM's shared library; ArtifactError if the package is not installed."""
     spec = importlib.util.find_spec("lightgbm")
     if spec is None or spec.origin is None:
-        raise ArtifactError("the package 'lightgbm' is not installed: its shared library scores the pointer model")
+        raise ArtifactError("the package 'lightgbm' is not installed: the pointer model is checked against its library")
     name = _LIBRARY_NAMES.get(sys.platform, "lib_lightgbm.so")
     root = Path(spec.origin).parent
     for candidate in (root / "lib" / name, root / name, root / "bin" / name):

@@ -23,13 +23,14 @@ NAN_IS_ZERO, NAN_LEFT, NAN_RIGHT, ZERO_LEFT, ZERO_RIGHT, UNIT, NOTHING = range(7
 """How a column is read: LightGBM's kinds of missing values with where these go, 0..1 between limits, or no value."""
 SUM, LOGISTIC, REST = range(3)
 """What a row's sum s becomes: s itself, 1 / (1 + exp(-scale * s)), or 1 - s / scale."""
+NEUTRAL: Final = 0.5
+"""What a missing value is mapped to by `unit`: the middle."""
 _DELTA_BITS: Final = np.uint64(16)
 _DELTA: Final = np.uint64(0xFFFF)
 _NODE_BITS: Final = np.uint64(32)
 _NODE: Final = np.uint64(0xFFFFFFFF)
 _FIRST: Final = np.uint64(0)
 _SECOND: Final = np.uint64(1)
-MAX_DELTA: Final = 0xFFFF
 
 
 class Trees(NamedTuple):
@@ -63,10 +64,21 @@ class Trees(NamedTuple):
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def unit(value, low, high):  # type: ignore[no-untyped-def]
-    """`value` mapped to 0..1 between its limits, clipped; NaN becomes 0.5, the middle."""
+    """`value` mapped to 0..1 between its limits, clipped; NaN becomes NEUTRAL."""
     if np.isnan(value):
-        return 0.5
+        return NEUTRAL
     return min(1.0, max(0.0, (value - low) / (high - low)))
+
+
+# Here, beside `unit`, and not where it is used: numba's cache of a kernel watches no other file than the kernel's own.
+@numba.njit(cache=True, nogil=True)
+def to_unit(rows: FloatArray, columns: IntArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """Rows (n, N_FEATURES) mapped to 0..1 on `columns`; missing values become NEUTRAL."""
+    out = np.empty((rows.shape[0], len(columns)), dtype=np.float64)
+    for i in range(rows.shape[0]):
+        for k in range(len(columns)):
+            out[i, k] = unit(rows[i, columns[k]], low[k], high[k])
+    return out
 
 
 @inner

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from features.registry import INDEX
 from models import flat
-from models.anomaly import NEUTRAL, FlatHST, to_unit
+from models.anomaly import FlatHST
 from models.anomaly_learn import AnomalyLearner
 from models.scorer import check_scorer
+from models.walk import NEUTRAL, to_unit
 from tests.models.conftest import vectors
 
 Floats = NDArray[np.float64]
