@@ -62,20 +62,18 @@ def _field(b, i, into):  # type: ignore[no-untyped-def]
     i = skip_space(b, i + 1)
     while True:
         i, member = read_key(b, i, t.FIELD, hint)
-        if i < 0:
+        # Fields are cut out of the skeleton, and a value under an unknown key with them: nobody else would check it.
+        if i < 0 or member < 0:
             return -1
-        if member < 0:
-            i = value_end(b, i)
+        hint = member + 1
+        bit = 1 << (member - first)
+        if seen & bit != 0:
+            return -1
+        seen |= bit
+        if _KIND[member] == t.ID:
+            i = id_end(b, i) if byte(b, i) == QUOTE else -1
         else:
-            hint = member + 1
-            bit = 1 << (member - first)
-            if seen & bit != 0:
-                return -1
-            seen |= bit
-            if _KIND[member] == t.ID:
-                i = id_end(b, i) if byte(b, i) == QUOTE else -1
-            else:
-                i, into[_SLOT[member]] = _single(b, i, member)
+            i, into[_SLOT[member]] = _single(b, i, member)
         if i < 0:
             return -1
         i = skip_space(b, i)

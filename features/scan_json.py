@@ -97,7 +97,10 @@ def string_end(b, i):  # type: ignore[no-untyped-def]
 
 @inner
 def value_end(b, i):  # type: ignore[no-untyped-def]
-    """Index behind the value that begins at i; -1 in doubt. What is no JSON is left to the decoder to find."""
+    """Index behind the value that begins at i; -1 in doubt.
+
+    What is no JSON is left to the decoder to find: only for values that are copied into the skeleton.
+    """
     if byte(b, i) == QUOTE:
         return string_end(b, i + 1)
     if _KINDS[byte(b, i)] & OPENS == 0:

@@ -42,8 +42,25 @@ OTHERS: Final[tuple[bytes, ...]] = (
     b"/*x*/", b"//x\n", b"\x80\x04\x95", b"\x1f\x8b\x08", b"[" + b"0," * 5_000 + b"0]",
     b"[" + b"1e9," * 100_000 + b"0]",
 )  # fmt: skip
+BROKEN_VALUES: Final[tuple[bytes, ...]] = (
+    b"1:2", b"tru", b"truee", b"nope", b"nulll", b"nul", b"fals", b"True", b"NaN", b"-Infinity", b"01", b"-01", b"-",
+    b"--1", b"+1", b"1.", b".5", b"1e", b"1e+", b"1.e1", b"1.5.5", b"0x1", b"1_0", b"1 2", b"1\x7f", b"'a'", b"[1 2]",
+    b"[1,]", b"[,1]", b"[1:2]", b"[1}", b"[{]}", b"[tru]", b"[01]", b"[-]", b"{1:2}", b'{"a"}', b'{"a":}', b'{"a":1,}',
+    b'{"a" 1}', b'{"a":1 "b":2}', b'{"a","b"}', b"{,}", b'{"a":1]', b'"a":1', b'"a""b"', b'"\\x"', b'"\\u12"',
+    b'"\\u00g0"', b'"\\U0041"', b'{"\\x":1}', b'"\t"', b'"\x1f"', b"/**/1",
+)  # fmt: skip
+"""No JSON, wherever a value may stand; brackets are as many as there must be."""
+SOUND_VALUES: Final[tuple[bytes, ...]] = (
+    b"0", b"-0", b"1", b"-1.5", b"1e5", b"1E-5", b"0.0e+0", b"9" * 30, b"true", b"false", b"null", b'""', b'"a"',
+    b'"{"', b'"]"', b'"\\""', b'"\\\\"', b'"\\u00e4\\n\\/"', b'"\x7f"', b"[]", b"{}", b"[ ]", b"[1 , 2]",
+    b'{"a":1,"a":2}', b'{ "a" : [ { } ] }', b'[[[["}"]]]]', b"\n1\t",
+)  # fmt: skip
+"""JSON of every kind, some of it as few encoders write it."""
+WRAPPINGS: Final[tuple[bytes, ...]] = (b"[@]", b"[0,@]", b'[@,"x"]', b'{"q":@}', b'{"q":1,"r":@}', b'[{"q":@}]')
+"""Values that hold another one, @."""
 _SEPARATOR: Final = re.compile(rb"[\[{,:]")
 _MEMBER: Final = re.compile(rb'"(\w+)":("(?:[^"\\]|\\.)*"|-?[\d.]+|true|false|null)')
+_EDGE: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|(?P<first>\{)|(?P<last>\})', re.DOTALL)
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|true|false|null|[\[\]{},:]')
 
 
@@ -150,6 +167,33 @@ def duplicate_key(data: bytes, rng: random.Random) -> bytes:
     return data[: member.end()] + b',"' + member.group(1) + b'":' + other + data[member.end() :]
 
 
+def edges_of_objects(data: bytes) -> list[int]:
+    """Return where every object of a JSON text begins and ends: behind its opening, before its closing bracket."""
+    return [
+        match.end() if match.lastgroup == "first" else match.start()
+        for match in _EDGE.finditer(data)
+        if match.lastgroup is not None
+    ]
+
+
+def with_unknown(data: bytes, at: int, value: bytes) -> bytes:
+    """Put a value under an unknown key at one of `edges_of_objects`, with the commas that it needs there."""
+    before, behind = data[:at], data[at:]
+    is_first, is_last = before.rstrip()[-1:] == b"{", behind.lstrip()[:1] == b"}"
+    return before + b"," * (not is_first) + b'"unknown":' + value + b"," * (is_first and not is_last) + behind
+
+
+def add_unknown(data: bytes, rng: random.Random) -> bytes:
+    """Put a value, broken or sound, up to three levels deep, under an unknown key of some object."""
+    edges = edges_of_objects(data)
+    if not edges:
+        return insert(data, rng)
+    value = rng.choice(rng.choice((BROKEN_VALUES, SOUND_VALUES)))
+    for _ in range(rng.choice((0, 0, 1, 2, 3))):
+        value = rng.choice(WRAPPINGS).replace(b"@", value)
+    return with_unknown(data, rng.choice(edges), value)
+
+
 Node = dict[Any, Any] | list[Any]
 
 
@@ -217,6 +261,8 @@ JSON: Final[tuple[Mutator, ...]] = (
     change_tree,
     swap_tokens,
     duplicate_key,
+    add_unknown,
+    add_unknown,
 )
 
 
