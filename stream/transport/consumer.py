@@ -111,14 +111,10 @@ class Consumer(BaseConsumer):
         return self._is_open and self.app.flow_control.is_active() and self._conductor.is_indexed(TP(*key))
 
     def deliver(self, chunk: Chunk) -> object:
-        """Give the chunk to who wants it directly, or put it on its agent's queue as one Faust message."""
-        receive = self._driver.receivers.get(chunk.topic)
-        if receive is not None:
-            try:
-                receive(chunk)
-            except Exception as exc:
-                log.exception("taking a chunk failed")
-                chunk.abandon(f"taking it raised {type(exc).__name__}")
+        """Put the chunk on its agent's queue: its own, or its stream's as one Faust message."""
+        queue = self._driver.queues.get(chunk.topic)
+        if queue is not None:
+            queue.put_nowait(chunk)
             return None
         # Sensors get a message of their own: one that holds the chunk would keep it from being dropped.
         seen = self._message(chunk, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import confluent_kafka
@@ -43,8 +42,8 @@ class Transport(BaseTransport):
         self.bootstrap = ",".join(f"{u.host or '127.0.0.1'}:{u.port or DEFAULT_PORT}" for u in url)
         """librdkafka's ``bootstrap.servers``."""
         self.counters = Counters()
-        self.receivers: dict[str, Callable[[Chunk], object]] = {}
-        """Who gets the chunks of a topic directly: see :meth:`hand_to`."""
+        self.queues: dict[str, asyncio.Queue[Chunk]] = {}
+        """Of topics whose agent takes chunks by itself: see :meth:`chunks`."""
         self._is_used = False
         self.setup(TransportOptions(), None)
 
@@ -80,15 +79,16 @@ class Transport(BaseTransport):
     def _producer_died(self, error: TransportFatalError) -> None:
         self._engine().fatal(error)
 
-    def hand_to(self, topic: str, receive: Callable[[Chunk], object]) -> None:
-        """Call ``receive`` with each chunk of a topic, instead of the agent that subscribes to it. Before the start.
+    def chunks(self, topic: str) -> asyncio.Queue[Chunk]:
+        """Return the queue that a topic's agent takes its chunks from, instead of from its stream. Before the start.
 
-        It returns at once, having started a task. A chunk on its way through an agent passes a channel, a stream and
-        the sensors of Faust, which cost more event-loop time than everything else between poll and pipeline.
+        It never holds more than one chunk a partition. Who takes one ends it in any case: Faust can't tell which chunk
+        an agent was at when it raised. A chunk on its way through the stream passes a channel, an event and the sensors
+        of Faust, which cost more event-loop time than everything else between poll and pipeline.
         """
         if self._is_used:
-            raise TransportConfigurationError("the transport is in use already: say first who gets the chunks")
-        self.receivers[topic] = receive
+            raise TransportConfigurationError("the transport is in use already: ask for the chunks before")
+        return self.queues.setdefault(topic, asyncio.Queue())
 
     # --- for the pipeline; on the event loop -------------------------------------------------------
 

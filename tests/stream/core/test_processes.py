@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter as Tally
-from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import faust
@@ -24,6 +23,7 @@ from stream.transport import (
     Counters,
     PartitionStats,
     ProducerCounters,
+    Transport,
     TransportOptions,
     TransportStats,
 )
@@ -235,19 +235,21 @@ async def test_chunks_are_worked_on_at_the_same_time_and_kept_until_they_end() -
         started.append(one)
         await go_on.wait()
 
+    transport = app.transport
+    assert isinstance(transport, Transport)
     register(app, "some.topic", handle, tasks)
     (agent,) = app.agents.values()
     assert [str(topic) for topic in agent.channel.topics] == ["some.topic"]
     chunks = [chunk([record(b"")], partition=p)[0] for p in range(3)]
 
-    async def stream() -> AsyncIterator[Chunk]:
-        for one in chunks:
-            yield one
-
-    await agent.fun(stream())
-    await asyncio.sleep(0)
+    queue = transport.chunks("some.topic")
+    working = asyncio.ensure_future(agent.fun(None))
+    for one in chunks:
+        queue.put_nowait(one)
+    await asyncio.sleep(0.01)
     assert started == chunks
     assert len(tasks) == 3
     go_on.set()
     await asyncio.sleep(0.01)
     assert len(tasks) == 0
+    working.cancel()

@@ -12,6 +12,7 @@ from typing import Any, Self
 import faust
 from confluent_kafka import Producer
 
+from stream.records import offset_of
 from stream.transport import (
     Chunk,
     Gap,
@@ -78,6 +79,7 @@ class Rig:
         hooks: Recorder | None = None,
         group: str | None = None,
         concurrency: int = 1,
+        by_queue: bool = False,
         **options: Any,
     ) -> None:
         self.topic = topic
@@ -91,16 +93,26 @@ class Rig:
             name, broker=f"librdkafka://{bootstrap.replace(',', ';')}", datadir=str(folder / name), **faust_settings()
         )
         self.transport: Transport = configure(self.app, TransportOptions(**options), self.hooks)
-        self.app.agent(self.app.topic(topic), name=f"{name}-agent", concurrency=concurrency)(self._work)
+        self._queue = self.transport.chunks(topic) if by_queue else None
+        work = self._work_by_queue if by_queue else self._work
+        self.app.agent(self.app.topic(topic), name=f"{name}-agent", concurrency=concurrency)(work)
 
     async def _work(self, chunks: Any) -> None:
         async for chunk in chunks:
-            self.chunks.append((chunk.partition, chunk.first_offset, chunk.next_offset, chunk.epoch))
-            self.offsets.extend((chunk.partition, record.offset()) for record in chunk.records)
-            if self._handler is None:
-                chunk.done()
-            else:
-                await self._handler(chunk)
+            await self._handle(chunk)
+
+    async def _work_by_queue(self, _: Any) -> None:
+        assert self._queue is not None
+        while True:
+            await self._handle(await self._queue.get())
+
+    async def _handle(self, chunk: Chunk) -> None:
+        self.chunks.append((chunk.partition, chunk.first_offset, chunk.next_offset, chunk.epoch))
+        self.offsets.extend((chunk.partition, offset_of(record)) for record in chunk.records)
+        if self._handler is None:
+            chunk.done()
+        else:
+            await self._handler(chunk)
 
     async def __aenter__(self) -> Self:
         await self.app.start()

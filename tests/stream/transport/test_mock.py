@@ -96,42 +96,39 @@ async def test_a_hook_can_end_the_process(mock_kafka: str, tmp_path: Path) -> No
     assert rig.offsets == []
 
 
-async def test_chunks_may_be_taken_without_the_way_through_the_agent(mock_kafka: str, tmp_path: Path) -> None:
+async def test_an_agent_may_take_its_chunks_from_a_queue(mock_kafka: str, tmp_path: Path) -> None:
     topic = new_topic(mock_kafka)
     for partition in range(MOCK_PARTITIONS):
         produce(mock_kafka, topic, 200, partition=partition)
-    rig = mock_rig(mock_kafka, topic, tmp_path, commit_interval_s=0.05)
-    taken: list[tuple[int, int]] = []
+    done: list[tuple[int, int]] = []
     working: set[asyncio.Task[None]] = set()
     calls = 0
 
     async def work(chunk: Chunk) -> None:
         await asyncio.sleep(0.001)
         if chunk.done():
-            taken.extend((chunk.partition, offset_of(record)) for record in chunk.records)
+            done.extend((chunk.partition, offset_of(record)) for record in chunk.records)
 
-    def receive(chunk: Chunk) -> None:
+    async def handle(chunk: Chunk) -> None:
         nonlocal calls
         calls += 1
         if calls == 3:
-            raise RuntimeError("not now")
-        if calls == 5:
-            return  # dropped: it comes again
-        task = asyncio.ensure_future(work(chunk))
-        working.add(task)
-        task.add_done_callback(working.discard)
+            chunk.abandon("not now")
+        elif calls != 5:  # dropped: it comes again, too
+            task = asyncio.ensure_future(work(chunk))
+            working.add(task)
+            task.add_done_callback(working.discard)
 
-    rig.transport.hand_to(topic, receive)
+    rig = mock_rig(mock_kafka, topic, tmp_path, handler=handle, by_queue=True, commit_interval_s=0.05)
     async with rig:
-        await rig.until(lambda: len(taken) == 200 * MOCK_PARTITIONS)
+        await rig.until(lambda: len(done) == 200 * MOCK_PARTITIONS)
         await rig.until(lambda: all(rig.committed(p) == 200 for p in range(MOCK_PARTITIONS)))
-        assert sorted(taken) == [(p, o) for p in range(MOCK_PARTITIONS) for o in range(200)]
         for p in range(MOCK_PARTITIONS):
-            assert [o for q, o in taken if q == p] == list(range(200))
-        assert rig.offsets == []  # nothing went to the agent
+            assert [o for q, o in done if q == p] == list(range(200))
         assert rig.transport.stats().counters.chunks_abandoned_total == 2
+        assert rig.app.monitor.messages_received_total == 0
         with pytest.raises(TransportConfigurationError, match="in use"):
-            rig.transport.hand_to(topic, receive)
+            rig.transport.chunks(topic)
 
 
 async def test_two_agents_on_a_topic_are_refused(mock_kafka: str, tmp_path: Path) -> None:
