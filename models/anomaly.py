@@ -140,7 +140,7 @@ class FlatHST:
         threshold = np.full((n_trees, n_nodes), np.inf)
         # River goes left below a threshold, the walk up to it.
         threshold[:, :n_inner] = np.nextafter(a.threshold, -np.inf)
-        word = np.where(ends, n_inputs << 16, split << 16 | delta)
+        word = walk.words(np.where(ends, n_inputs, split), np.where(ends, 0, delta))
         columns = np.full((n_inputs + 1, 3), walk.UNIT, dtype=np.int64)
         columns[:, 0], columns[:, 2] = [*self.inputs, 0], np.arange(n_inputs + 1)
         columns[n_inputs, 1] = walk.NOTHING
@@ -150,7 +150,7 @@ class FlatHST:
             columns=columns,
             limits=np.column_stack([[*self.low, 0.0], [*self.high, 1.0]]),
             trees=np.column_stack([np.arange(n_trees) * n_nodes, np.full(n_trees, height)]).astype(np.int64),
-            word=word.astype(np.uint32).ravel(),
+            word=word.ravel(),
             threshold=np.where(ends, np.inf, threshold).ravel(),
             value=value.ravel(),
             change=change.reshape(-1, 2),

@@ -12,7 +12,7 @@ import heapq
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,10 @@ __all__ = [
     "Ranks",
     "rank_people",
 ]
+
+
+MAX_CELLS: Final = 10_000
+"""Cells, and rankings that serve them, that a calibrator keeps."""
 
 
 class CalibratedScore(NamedTuple):
@@ -119,10 +123,12 @@ class Calibrator:
         found = self._cells.get(key)
         if found is None:
             # Cells come from the wire (collector names); a bound keeps a hostile producer from filling the memory.
-            if len(self._cells) >= 10_000:
+            if len(self._cells) >= MAX_CELLS:
                 self._cells.clear()
+                # A cell adds at most one, so there are never more of these.
+                self._scorers.clear()
             resolved = self._resolve(channel, kind, cell)
-            # Most cells back off to one of the few that the tables hold; these live as long as we do.
+            # Most cells back off to one of the few that the tables hold. A scorer keeps its parts, so their ids stay.
             same: tuple[str | int, ...] = (resolved.cell, *map(id, resolved.parts))
             found = self._scorers.get(same)
             if found is None:

@@ -85,6 +85,13 @@ def _surprises(x, keys, columns, table, out):  # type: ignore[no-untyped-def]
     return total if seen > 0 else np.nan
 
 
+@inner
+def _raw_of(surprise):  # type: ignore[no-untyped-def]
+    """(1 - exp(-surprise)) ** POWER, one way for scores and shares, so that they have the same bits; NaN stays NaN."""
+    base = 1.0 - np.exp(-surprise)
+    return (base * base) * (base * base)
+
+
 @numba.njit(cache=True, nogil=True)
 def _raw(rows, count, min_keys, columns, table, out):  # type: ignore[no-untyped-def]
     """Raw score of each row (n, N_FEATURES) into `out` (n,); NaN below `min_keys` or without any term."""
@@ -94,8 +101,7 @@ def _raw(rows, count, min_keys, columns, table, out):  # type: ignore[no-untyped
         if not keys >= min_keys:
             out[i] = np.nan
             continue
-        base = 1.0 - np.exp(-_surprises(rows[i], keys, columns, table, costs))
-        out[i] = (base * base) * (base * base)
+        out[i] = _raw_of(_surprises(rows[i], keys, columns, table, costs))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -105,8 +111,7 @@ def _share(rows, at, count, min_keys, columns, table, costs, scores):  # type: i
         keys = rows[at[i], count]
         scores[i] = np.nan
         if keys >= min_keys:
-            # NaN stays NaN.
-            scores[i] = math.pow(1.0 - math.exp(-_surprises(rows[at[i]], keys, columns, table, costs[i])), 4.0)
+            scores[i] = _raw_of(_surprises(rows[at[i]], keys, columns, table, costs[i]))
 
 
 class KeystrokeRange:

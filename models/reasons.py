@@ -56,6 +56,7 @@ def _strongest_groups(  # type: ignore[no-untyped-def]
             continue
         sums[:] = 0.0
         largest[:] = 0.0
+        strongest[:] = 0
         total = 0.0
         for k in range(len(inputs)):
             share = shares[i, k]
@@ -66,7 +67,8 @@ def _strongest_groups(  # type: ignore[no-untyped-def]
             if size > largest[group]:
                 largest[group] = size
                 strongest[group] = inputs[k]
-        if total <= 0.0:
+        # Neither without any share, nor with one that is NaN.
+        if not total > 0.0:
             continue
         for _ in range(min(limits[i], n_groups)):
             best = 0
@@ -75,13 +77,13 @@ def _strongest_groups(  # type: ignore[no-untyped-def]
                     best = group
             value = sums[best]
             sums[best] = 0.0
-            weight = min(1.0, abs(value) / total * (risks[i] if value > 0.0 else 1.0 - risks[i]))
-            if weight < MIN_WEIGHT:
+            weight = abs(value) / total * (risks[i] if value > 0.0 else 1.0 - risks[i])
+            if not weight >= MIN_WEIGHT:
                 continue
             whole[0, n] = i
             whole[1, n] = best if value > 0.0 else ~best
             whole[2, n] = strongest[best]
-            real[0, n] = weight
+            real[0, n] = min(1.0, weight)
             real[1, n] = rows[at[i], strongest[best]]
             n += 1
     return n

@@ -20,7 +20,8 @@ _DEFAULT_LEFT = 2
 def flat_trees(forest: Forest, inputs: IntArray, evidence: Mapping[int, float]) -> Trees:
     """The forest over rows in which its features lie at `inputs`.
 
-    `evidence` holds the least values, by index in the row, without which there is no score.
+    `evidence` holds the least values, by index in the row, without which there is no score. ArtifactError where a tree
+    is too large for a node's word.
     """
     columns: dict[tuple[int, int], int] = {}
     word: list[tuple[int, int]] = []
@@ -62,6 +63,7 @@ def flat_trees(forest: Forest, inputs: IntArray, evidence: Mapping[int, float]) 
             waiting += [(child, place, depth + 1) for child, place in zip(below, places, strict=True)]
         trees[-1] = (trees[-1][0], steps)
     nothing = len(columns)
+    column, delta = np.array(word, dtype=np.int64).T
     return Trees(
         inputs=np.ascontiguousarray(inputs, dtype=np.int64),
         evidence=np.array(sorted(evidence.items()), dtype=np.float64).reshape(-1, 2),
@@ -70,7 +72,7 @@ def flat_trees(forest: Forest, inputs: IntArray, evidence: Mapping[int, float]) 
         ),
         limits=np.zeros((nothing + 1, 2), dtype=np.float64),
         trees=np.array(trees, dtype=np.int64),
-        word=np.array([(nothing if column < 0 else column) << 16 | delta for column, delta in word], dtype=np.uint32),
+        word=walk.words(np.where(column < 0, nothing, column), delta),
         threshold=np.array(threshold, dtype=np.float64),
         value=np.array(value, dtype=np.float64),
         change=np.array(change, dtype=np.float64),

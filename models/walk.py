@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.kernel import inner
+from models.errors import ArtifactError
 from models.scorer import FloatArray, IntArray
 
 ZERO: Final = float(np.float32(1e-35))
@@ -26,7 +27,8 @@ SUM, LOGISTIC, REST = range(3)
 NEUTRAL: Final = 0.5
 """What a missing value is mapped to by `unit`: the middle."""
 _DELTA_BITS: Final = np.uint64(16)
-_DELTA: Final = np.uint64(0xFFFF)
+_LARGEST_PART: Final = 0xFFFF
+_DELTA: Final = np.uint64(_LARGEST_PART)
 _NODE_BITS: Final = np.uint64(32)
 _NODE: Final = np.uint64(0xFFFFFFFF)
 _FIRST: Final = np.uint64(0)
@@ -225,6 +227,14 @@ def _share(  # type: ignore[no-untyped-def]
                     own[feature] = own[feature] - change[node, _FIRST] + change[node, _SECOND]
                 total += value[node]
         scores[i] = _finished(total, finish, scale)
+
+
+def words(columns: IntArray, deltas: IntArray) -> NDArray[np.uint32]:
+    """Column and delta of each node (same shape) as one number. ArtifactError where one is not 0 to 65 535."""
+    for name, values in (("columns", columns), ("a way between two nodes", deltas)):
+        if values.size and not 0 <= values.min() <= values.max() <= _LARGEST_PART:
+            raise ArtifactError(f"trees are too large to be walked: {name} beyond 0 to {_LARGEST_PART}")
+    return (columns << 16 | deltas).astype(np.uint32)
 
 
 def score(found: Trees, rows: FloatArray, *, as_sum: bool = False) -> FloatArray:

@@ -30,6 +30,7 @@ from stream.records import append_ms_of, offset_of
 from stream.refs import RefHasher
 from stream.stage_clock import MeasuredChunks, StageClock
 from stream.state import CounterRead, Counters, StateStore, StoreError, Watermark, WatermarkConflict
+from stream.state.packing import forget_members
 from stream.transport import Chunk, OutRecord, TransportError
 from stream.turns import Turns
 
@@ -266,6 +267,8 @@ class Pipeline:
             raise Unwritten(type(error).__name__) from error
         for session_id in gone:
             owned.sessions.drop(session_id)
+        if batch.erased:
+            forget_members()
         clock.lap("write")
         self._count(owned, batch, folded_only)
 

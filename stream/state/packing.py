@@ -43,6 +43,15 @@ def _pack_asked(entity: Entity, what: What, member: str) -> bytes:
     return ENTRY.pack(what_number(entity, what) * BUCKET_SPAN, member_hash(member))
 
 
+def forget_members() -> None:
+    """Drop every member that is remembered to be hashed sooner: no erased session's id stays in memory here.
+
+    All of them: what is still in use is remembered again within a chunk or two, and erasures are rare.
+    """
+    _pack_asked.cache_clear()
+    member_hash.cache_clear()
+
+
 def pack_link(link: Link) -> bytes:
     """Return one link as an entry. Raises `ValueError` for a pair or a time that can't be counted."""
     number = what_number(link.entity, link.what)

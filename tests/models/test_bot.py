@@ -71,6 +71,55 @@ def test_ctypes_gives_the_python_packages_scores(case: tuple[bytes, Floats]) -> 
     assert np.array_equal(native.predict(probe), wanted)
 
 
+def chain_of(n_features: int) -> Forest:
+    """One tree that is a chain: each feature once, to the left a leaf, to the right the next node."""
+    n = n_features
+    return Forest(
+        feature_names=tuple(f"f{i}" for i in range(n_features)), sigmoid=1.0,
+        node_start=np.array([0, n]), leaf_start=np.array([0, n + 1]),
+        split_feature=np.arange(n, dtype=np.int32), threshold=np.zeros(n),
+        decision_type=np.zeros(n, dtype=np.int8), left=~np.arange(n, dtype=np.int32),
+        right=np.append(np.arange(1, n, dtype=np.int32), ~np.int32(n)),
+        node_value=np.zeros(n), leaf_value=np.arange(n + 1.0), bias=0.0, canonical=b"",
+    )  # fmt: skip
+
+
+def full_tree(depth: int) -> Forest:
+    """One tree that is full: its nodes in heap order."""
+    n = 2**depth - 1
+    child = np.arange(2 * n + 1)
+    child = np.where(child < n, child, ~(child - n)).astype(np.int32)
+    return Forest(
+        feature_names=("f",), sigmoid=1.0, node_start=np.array([0, n]), leaf_start=np.array([0, n + 1]),
+        split_feature=np.zeros(n, dtype=np.int32), threshold=np.zeros(n), decision_type=np.zeros(n, dtype=np.int8),
+        left=child[1::2], right=child[2::2], node_value=np.zeros(n), leaf_value=np.arange(n + 1.0), bias=0.0,
+        canonical=b"",
+    )  # fmt: skip
+
+
+def test_a_forest_that_does_not_fit_a_nodes_word_is_refused() -> None:
+    # The columns of the last one that fits are 0 to 65 534, and 65 535 for leaves.
+    fits = trees_of(chain_of(65_535))
+    assert int((fits.word >> 16).max()) == 65_535
+    with pytest.raises(ArtifactError, match="too large to be walked: columns"):
+        trees_of(chain_of(65_536))
+    # From the last split of a full tree it is as far as there are splits beside it.
+    deep = trees_of(full_tree(16))
+    assert int((deep.word & 0xFFFF).max()) == 65_535
+    assert walk.score(deep, np.array([[1.0]]), as_sum=True).tolist() == [65_535.0]
+    with pytest.raises(ArtifactError, match="too large to be walked: a way"):
+        trees_of(full_tree(17))
+
+
+@pytest.mark.parametrize(("column", "delta"), [(-1, 0), (0, -1), (65_536, 0), (0, 65_536)])
+def test_a_word_holds_what_fits_and_nothing_else(column: int, delta: int) -> None:
+    packed = walk.words(np.array([0, 65_535, 3]), np.array([0, 65_535, 2]))
+    assert packed.tolist() == [0, 0xFFFFFFFF, 3 << 16 | 2]
+    assert packed.dtype == np.uint32
+    with pytest.raises(ArtifactError, match="too large to be walked"):
+        walk.words(np.array([0, column]), np.array([0, delta]))
+
+
 def test_walk_gives_lightgbms_probabilities_bit_for_bit(case: tuple[bytes, Floats]) -> None:
     text, probe = case
     forest = parse_forest(text)

@@ -278,6 +278,18 @@ def test_bound_covers_the_share_of_people_above() -> None:
     assert found.calibration.fpr_upper95 == pytest.approx(float(beta.ppf(0.95, 6, 95)))
 
 
+def test_what_a_calibrator_keeps_is_bounded_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = table_of({f"p{i}": [i / 100] for i in range(100)})
+    wanted = Calibrator([table])
+    monkeypatch.setattr("models.calibration.MAX_CELLS", 5)
+    bounded = Calibrator([table])
+    for number in range(23):
+        cell = CELL._replace(source=f"collector-{number % 9}")
+        for channel in CHANNELS:
+            assert bounded.score(channel, "now", cell, 0.5) == wanted.score(channel, "now", cell, 0.5)
+            assert len(bounded._scorers) <= len(bounded._cells) <= 5
+
+
 def test_cells() -> None:
     assert parse_cell(CELL.key) == CELL
     assert [evidence_of(s) for s in (0.0, 1.49, 1.5, 6.9, 14.0, 59.0, 60.0, math.nan)] == [

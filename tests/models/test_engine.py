@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from features.registry import FEATURES, INDEX, N_FEATURES, NAMES, REGISTRY_HASH
 from features.session import Meta
+from models import reasons as reasons_module
 from models.anomaly import FlatHST
 from models.calibration import CalibrationBuilder
 from models.cells import Cell
@@ -300,6 +301,29 @@ def test_each_row_is_scored_by_the_model_of_its_flow(engine: Engine, hst: FlatHS
     wanted = np.where(np.array(flows) == "signup", other.raw(rows), hst.raw(rows))
     assert np.array_equal(found, wanted)
     assert not np.array_equal(other.raw(rows), hst.raw(rows))
+
+
+def strongest(shares: list[list[float]], risks: list[float]) -> list[tuple[int, int, int, float]]:
+    """Row, group, feature and weight of each reason of rows with four features in two groups."""
+    whole, real = np.zeros((3, 99), dtype=np.int64), np.zeros((2, 99))
+    n = reasons_module._strongest_groups(
+        np.zeros((len(shares), 4)), np.arange(len(shares)), np.arange(4), np.array(shares), np.array(risks),
+        np.array([0, 0, 1, 1]), 2, np.full(len(shares), 2), whole, real,
+    )  # fmt: skip
+    return [(*whole[:, k].tolist(), float(real[0, k])) for k in range(n)]
+
+
+def test_a_rows_reasons_don_t_depend_on_the_row_before_it_nor_on_shares_that_are_no_numbers() -> None:
+    plain, nan = [0.1, 0.7, -0.2, 0.0], [np.nan, 0.7, -0.2, 0.0]
+    alone = strongest([plain], [0.9])
+    assert [(group, feature) for _, group, feature, _ in alone] == [(0, 1), (~1, 2)][: len(alone)]
+    assert alone[0][3] == pytest.approx(0.8 / 1.0 * 0.9)
+    for before in (plain[::-1], nan, [np.inf, 0.0, 0.0, 0.0], [0.0] * 4):
+        found = strongest([before, plain], [0.9, 0.9])
+        assert [one[1:] for one in found if one[0] == 1] == [one[1:] for one in alone]
+    for broken in (nan, [0.1, np.nan, -0.2, np.nan], [np.inf, 0.7, 0.0, 0.0], [0.0] * 4):
+        assert strongest([broken], [0.9]) == []
+    assert strongest([plain], [np.nan]) == []
 
 
 def test_the_evidence_is_the_strongest_feature_of_its_group(engine: Engine) -> None:

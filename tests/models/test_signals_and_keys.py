@@ -199,6 +199,22 @@ def test_keystroke_score_agrees_with_its_naive_twin() -> None:
     assert np.allclose(KEYS.raw(rows), wanted, atol=1e-12, equal_nan=True)
 
 
+def test_the_score_beside_the_shares_is_the_scorers_own_bit_for_bit() -> None:
+    rng = np.random.default_rng(5)
+    rows = np.vstack([person(rng, int(n)) for n in rng.integers(5, 90, 200)] + [machine(rng, "regular")] * 5)
+    # A few costs of any size: (1 - exp(-U))^4 by another exponential or power differs in the last bit of some.
+    rows += rng.normal(scale=0.3, size=rows.shape) * np.abs(rows)
+    rows[rng.random(rows.shape) < 0.1] = np.nan
+    at = rng.permutation(len(rows))
+    scores, shares = KEYS.shares(rows, at)
+    assert np.array_equal(scores, KEYS.raw(rows)[at], equal_nan=True)
+    one_by_one = np.array([KEYS.raw(row.reshape(1, -1))[0] for row in rows[at]])
+    assert np.array_equal(scores, one_by_one, equal_nan=True)
+    assert np.count_nonzero((scores > 0.0) & (scores < 1.0)) > 50
+    there = ~np.isnan(scores)
+    assert np.allclose(scores[there], (1.0 - np.exp(-shares[there].sum(axis=1))) ** 4, atol=1e-12)
+
+
 def test_every_range_has_a_known_source_and_says_whether_it_was_read() -> None:
     keys = {source.key for source in KEYS.ranges.sources}
     assert all(set(term.sources) <= keys and term.why for term in KEYS.ranges.terms)

@@ -19,6 +19,9 @@ from schemas.erasure import Erasure
 from schemas.risk import RiskEvent
 from schemas.telemetry import Network, Telemetry
 from stream.counters import CounterPlan
+from stream.state import CounterRead, packing
+from stream.state.counters import member_hash
+from stream.state.packing import pack_read
 from tests.support.oracle import Oracle
 from tests.support.pipeline_world import (
     REFS,
@@ -66,6 +69,20 @@ async def run(
         await pipeline.process(owned, held)  # type: ignore[arg-type]
         assert held.ended == ["done"]
     return world
+
+
+def test_an_erased_sessions_id_is_not_kept_to_be_hashed_sooner() -> None:
+    events = simulated(6, seed=3)
+    records = with_erasures(events, [5])
+    read = CounterRead("account", "A", START_MS, (("sessions", events[5].session_id),))
+    packed = pack_read(read)
+    asyncio.run(run(World(), records[:-1], []))
+    assert member_hash.cache_info().currsize > 0
+    assert packing._pack_asked.cache_info().currsize > 0
+    asyncio.run(run(World(), records, []))
+    assert member_hash.cache_info().currsize == 0
+    assert packing._pack_asked.cache_info().currsize == 0
+    assert pack_read(read) == packed
 
 
 def core(event: RiskEvent) -> RiskEvent:
