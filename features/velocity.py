@@ -7,7 +7,7 @@ window never forgets what it should hold, and holds at most one bucket more. Set
 counts once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
@@ -138,25 +138,8 @@ def count(links: Iterable[Link], entity: Entity, ref: str, what: What, as_of_ms:
     return Count(len(found["m5"]), len(found["h1"]), len(found["h24"]))
 
 
-def part_of(counts: Iterable[Count | None]) -> Part:
-    """One entity's counters as a part, from those of its `WHATS`; unknown where one of them is."""
-    values: list[int] = []
-    approximate = 0
-    for index, found in enumerate(counts):
-        if found is None:
-            return UNKNOWN
-        values += (found.m5, found.h1, found.h24)
-        approximate |= found.approximate << index
-    return (*values, approximate)
-
-
 def counts_of(part: Part) -> list[Count | None]:
     """The counters in a part, in the order of the entity's `WHATS`; None where unknown."""
     if not part:
         return [None] * 4
     return [Count(part[3 * i], part[3 * i + 1], part[3 * i + 2], bool(part[12] >> i & 1)) for i in range(4)]
-
-
-def parts_of(counts: Sequence[Count | None]) -> Parts:
-    """A session's counters as parts, from counters in the order of `PAIRS`."""
-    return part_of(counts[:4]), part_of(counts[4:8]), part_of(counts[8:12])

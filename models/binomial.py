@@ -77,16 +77,6 @@ def _log_scale(a: float, b: float) -> float:
     return math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
 
 
-def regularized_beta(a: float, b: float, x: float) -> float:
-    """Regularised incomplete beta function I_x(a, b) for a, b above 0 and x in 0..1."""
-    if x <= 0.0:
-        return 0.0
-    if x >= 1.0:
-        return 1.0
-    found: float = _regularized_beta(a, b, x, _log_scale(a, b) + a * math.log(x) + b * math.log1p(-x))
-    return found
-
-
 @lru_cache(maxsize=65_536)
 def upper_bound95(k: int, n: int) -> float:
     """One-sided upper 95 % bound of a share of which `k` of `n` were seen (Clopper and Pearson 1934).
@@ -105,4 +95,3 @@ def upper_bound95(k: int, n: int) -> float:
 def warm_up() -> None:
     """Compile the kernels, or load them from numba's cache."""
     upper_bound95(1, 10)
-    regularized_beta(1.0, 1.0, 0.5)

@@ -159,7 +159,9 @@ def scores_of(
     """All channels and the overall scores; the any-time score of each channel that has one; channels above the bar.
 
     raw: one row of `Engine.raw`; raw_max: the session's running maxima, brought up to date here; both in the order of
-    CHANNELS. Overall is `models.combine.overall`.
+    CHANNELS. Overall is 1 - min(1, min_i (1 - s_i) / w_i) over the channels that the flow expects, their weights w_i
+    adding up to 1; one without a score counts as p = 1, so hiding it gains nothing. (Weighted Bonferroni, a p-value
+    under any dependence: P(min p_i / w_i <= a) <= sum of w_i a = a.)
     """
     for i in plan.unexpected:
         value = raw[i]

@@ -1,23 +1,7 @@
-"""The overall score: channels joined so that the result stays a p-value under any dependence between them."""
+"""What is said of an event as a whole: its score in hundredths, and how much of the expected evidence was seen."""
 
 import math
-from collections.abc import Iterable, Mapping
-
-from schemas.risk import ChannelName
-
-
-def overall(weights: Mapping[ChannelName, float], scores: Mapping[str, float]) -> float:
-    """1 - min(1, min_i (1 - s_i) / w_i) over the channels expected in the flow, `weights` summing to 1.
-
-    A channel without a score counts as p = 1: it adds nothing and takes nothing away, so hiding it gains nothing.
-    (Weighted Bonferroni: P(min p_i / w_i <= a) <= sum of w_i a = a.)
-    """
-    least = 1.0
-    for channel, weight in weights.items():
-        score = scores.get(channel)
-        if score is not None:
-            least = min(least, (1.0 - score) / weight)
-    return 1.0 - least
+from collections.abc import Iterable
 
 
 def hundredths(score: float) -> int:

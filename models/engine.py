@@ -18,7 +18,6 @@ from models import artifact, binomial
 from models.anomaly import FlatHST
 from models.assessment import Assessment, SessionMeta
 from models.calibration import CalibrationTable
-from models.cells import Cell
 from models.channels import Plan, Planner, scores_of
 from models.combine import coverage, hundredths
 from models.decide import Decider, Facts, Latch
@@ -191,11 +190,6 @@ class Engine:
             if live is not None and live.ready:
                 return live
         return self.artifacts.anomaly.get(flow) or self.artifacts.anomaly.get("*")
-
-    def cell_of(self, x: FloatArray, meta: SessionMeta) -> Cell:
-        """Calibration cell of one vector: flow x input type x source class x amount of evidence."""
-        samples, keys, observed_s = x[self._kind].tolist()
-        return self._planner.plan(meta, samples, keys, observed_s, None).cell
 
     def assess(  # noqa: PLR0917 - the pipeline's order of things, settled by position
         self,

@@ -16,7 +16,6 @@ from stream.state.base import (
 from stream.state.connections import ConnectionOptions
 from stream.state.keys import describe_keys
 from stream.state.memory import MemoryStore
-from stream.state.overlay import overlay_of
 from stream.state.redis import RedisStore
 from stream.state.stats import StoreStats
 
@@ -37,5 +36,4 @@ __all__ = [
     "Watermark",
     "WatermarkConflict",
     "describe_keys",
-    "overlay_of",
 ]

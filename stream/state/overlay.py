@@ -6,16 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from features.velocity import (
     ENTITIES,
-    UNKNOWN,
     WHAT_INDEX,
     WINDOWS_MS,
-    Count,
     Entity,
     Link,
     Part,
     What,
     bucket_of,
-    counts_of,
 )
 from stream.state.base import CounterRead, Counters
 
@@ -55,7 +52,11 @@ class EntityOverlay:
 
 
 class Overlay:
-    """The counters of a chunk's entities. `entities` has, by kind and reference, what was read; None: it could not."""
+    """The counters of a chunk's entities. `entities` has, by kind and reference, what was read; None: it could not.
+
+    Made of one read per entity, all as of one bucket, and what `load` answered to them. A read must ask for the members
+    that the chunk may link (`CounterRead.members`): members that a window holds already are not counted again.
+    """
 
     def __init__(self, reads: Sequence[CounterRead], answers: Iterable[Counters | None]) -> None:
         self.entities: dict[Entity, dict[str, EntityOverlay | None]] = {entity: {} for entity in ENTITIES}
@@ -68,18 +69,3 @@ class Overlay:
             found = self.entities[link.entity].get(link.ref)
             if found is not None:
                 found.add(link.what, link.member)
-
-    def count(self, entity: Entity, ref: str, what: What) -> Count | None:
-        """The counter after all links added so far; None where nothing was read."""
-        found = self.entities[entity].get(ref)
-        part = UNKNOWN if found is None else found.part
-        return counts_of(part)[WHAT_INDEX[entity][what]]
-
-
-def overlay_of(reads: Sequence[CounterRead], counters: Iterable[Counters | None]) -> Overlay:
-    """Return the overlay over what `load` answered to `reads`, one read per entity, all as of one bucket.
-
-    A read must ask for the members that the chunk may link (`CounterRead.members`): members that a window holds
-    already are not counted again.
-    """
-    return Overlay(reads, counters)

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.counted import counted
-from features.velocity import PAIR_NAMES, WINDOWS, Count, counts_of, part_of, parts_of
+from features.velocity import PAIR_NAMES, WINDOWS, Count, counts_of
 from schemas.envelope import encode
 from schemas.risk import Velocity
+from tests.support.counts import part_of, parts_of
 
 NUMBERS = st.integers(-1, 40_000_000)
 COUNTS = st.builds(Count, NUMBERS, NUMBERS, NUMBERS, st.booleans())

@@ -11,10 +11,11 @@ from features.counted import counted
 from features.fill import fill_context
 from features.meta import MAX_RECENT_SIGNALS, MAX_UPSTREAM, SEQUENCE_WINDOW, Meta, upstream_risk
 from features.registry import INDEX, N_FEATURES
-from features.velocity import Count, parts_of
+from features.velocity import Count
 from schemas.signals import Signal
 from schemas.telemetry import Device, Network, Pointer, SessionEnd, Viewport
 from tests.features import build
+from tests.support.counts import parts_of
 
 
 @given(st.lists(st.integers(0, 700), max_size=300))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta, binom
 
 from models import flat
-from models.binomial import regularized_beta, upper_bound95
+from models.binomial import _log_scale, _regularized_beta, upper_bound95
 from models.calibration import (
     DECLARED_PRIORS,
     KINDS,
@@ -243,6 +243,13 @@ def test_clopper_pearson_is_scipys(n: int, share: float) -> None:
     k = min(n, int(share * n))
     wanted = 1.0 if k == n else float(beta.ppf(0.95, k + 1, n - k))
     assert upper_bound95(k, n) == pytest.approx(wanted, abs=1e-9)
+
+
+def regularized_beta(a: float, b: float, x: float) -> float:
+    """I_x(a, b) by the kernel that the bound rests on."""
+    if not 0.0 < x < 1.0:
+        return float(x >= 1.0)
+    return float(_regularized_beta(a, b, x, _log_scale(a, b) + a * math.log(x) + b * math.log1p(-x)))
 
 
 def _bisected_bound(k: int, n: int) -> float:

@@ -16,7 +16,7 @@ from models import reasons as reasons_module
 from models.anomaly import FlatHST
 from models.calibration import CalibrationBuilder
 from models.cells import Cell
-from models.combine import overall
+from models.channels import Planner
 from models.engine import ANOMALY, BOT, DEVICE, Engine
 from models.policy import parse_policy
 from models.reason_codes import code_of, stem_of
@@ -24,6 +24,7 @@ from models.snapshots import EMPTY, SnapshotSet
 from schemas.base import FLOWS
 from schemas.risk import CHANNELS, Reason, Scores, SignalValue, Velocity
 from tests.models.conftest import N_PEOPLE, vectors
+from tests.support.naive_scoring import overall
 
 Floats = NDArray[np.float64]
 WEBDRIVER = {"webdriver_true": SignalValue(value=True, severity="strong", confidence="high")}
@@ -246,11 +247,10 @@ def test_people_of_the_source_rank_before_the_shipped_ones(engine: Engine) -> No
 
 
 def test_a_stray_key_press_does_not_change_the_input_type(engine: Engine) -> None:
-    x = vectors(1, bot=False, seed=43)[0]
+    planner = Planner(engine.policy, [])
     cases = [(0, 100, "mouse"), (3, 100, "mouse"), (30, 100, "mouse+keys"), (30, 4, "keys"), (3, 4, "mouse+keys")]
     for keys, samples, wanted in cases:
-        x[INDEX["keystroke_keys"]], x[INDEX["pointer_samples"]] = keys, samples
-        assert engine.cell_of(x, mouse()).input == wanted
+        assert planner.plan(mouse(), samples, keys, 5.0, None).cell.input == wanted
 
 
 def test_shadow_mode_is_said(engine: Engine) -> None:

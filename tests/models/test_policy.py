@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.signal_table import SIGNALS
-from models.combine import coverage, hundredths, overall
+from models.combine import coverage, hundredths
 from models.decide import Decider, Facts, Latch
 from models.errors import PolicyError
 from models.policy import ACTION_RANK, load_policy, parse_policy
 from schemas.base import FLOWS
 from schemas.risk import ChannelName, SignalValue, Velocity
+from tests.support.naive_scoring import overall
 
 DEFAULT = load_policy(known_signals=SIGNALS)
 TEXT = (Path(load_policy.__code__.co_filename).parent / "policies" / "default.toml").read_text()

@@ -33,10 +33,11 @@ from stream.state import (
     StateStore,
     Watermark,
     WatermarkConflict,
-    overlay_of,
 )
 from stream.state.counters import CAP
+from stream.state.overlay import Overlay
 from tests.property.profile import machine
+from tests.support.counts import count_in
 from tests.support.redis import RedisServer
 
 TOPIC = "capture.telemetry"
@@ -181,7 +182,7 @@ class Counters(RuleBasedStateMachine):
             asked.setdefault((link.entity, link.ref), {})[link.what, link.member] = None
         as_of = links[0].bucket_ms
         reads = [CounterRead(entity, ref, as_of, tuple(members)) for (entity, ref), members in asked.items()]
-        overlay = overlay_of(reads, self.run(self.store.load(TOPIC, 0, [], reads)).counters)
+        overlay = Overlay(reads, self.run(self.store.load(TOPIC, 0, [], reads)).counters)
         before = list(self.links)
         newest = max((link.bucket_ms for link in self.links), default=0)
         for link in links:
@@ -189,7 +190,7 @@ class Counters(RuleBasedStateMachine):
             self.links.append(link)
             if newest <= as_of:  # reading in the past may miss a member that was seen again since
                 expected = self._twin(link.entity, link.ref, link.what, as_of)
-                assert overlay.count(link.entity, link.ref, link.what) == expected, link
+                assert count_in(overlay, link.entity, link.ref, link.what) == expected, link
         self.links = before
 
 

@@ -20,7 +20,7 @@ from models.assessment import Assessment, SessionMeta
 from models.bot import PointerModel
 from models.calibration import Calibrator
 from models.cells import Cell, evidence_of, input_of, source_of
-from models.combine import coverage, hundredths, overall
+from models.combine import coverage, hundredths
 from models.decide import Decider, Facts, _holds
 from models.engine import Engine
 from models.forest import Forest
@@ -28,12 +28,22 @@ from models.keystroke_range import KeystrokeRange
 from models.policy import ACTION_RANK
 from models.reason_codes import RISK_SUFFIX, TRUST_SUFFIX, code_of, stem_of
 from models.snapshots import EMPTY, SnapshotSet
-from schemas.risk import CHANNELS, Action, ChannelScore, Decision, Reason, Scores, SignalValue, Velocity
+from schemas.risk import CHANNELS, Action, ChannelName, ChannelScore, Decision, Reason, Scores, SignalValue, Velocity
 from schemas.risk import Policy as PolicyRef
 
 Floats = NDArray[np.float64]
 Shares = dict[int, float]
 _WINDOWS = {"m5": "5 minutes", "h1": "1 hour", "h24": "24 hours"}
+
+
+def overall(weights: Mapping[ChannelName, float], scores: Mapping[str, float]) -> float:
+    """1 - min(1, min_i (1 - s_i) / w_i) over the channels expected in the flow; `weights` add up to 1."""
+    least = 1.0
+    for channel, weight in weights.items():
+        score = scores.get(channel)
+        if score is not None:
+            least = min(least, (1.0 - score) / weight)
+    return 1.0 - least
 
 
 def walk_forest(forest: Forest, x: Floats) -> tuple[float, Shares]:

@@ -17,7 +17,7 @@ from features.fill import fill_context
 from features.registry import N_FEATURES
 from features.session import Meta, columns_of, decode, encode, fold_chunk, new_row
 from features.signals import derive_signals
-from features.velocity import PAIR_NAMES, Count, Link, bucket_of, links_of, parts_of
+from features.velocity import PAIR_NAMES, Count, Link, bucket_of, links_of
 from models.engine import Assessment, Engine
 from models.snapshots import SnapshotSet
 from schemas.envelope import decode as decode_record
@@ -26,6 +26,7 @@ from schemas.risk import Velocity
 from schemas.signals import Signal
 from schemas.telemetry import Collector, Telemetry
 from stream.refs import RefHasher
+from tests.support.counts import parts_of
 
 Row = npt.NDArray[np.float32]
 

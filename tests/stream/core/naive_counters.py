@@ -16,12 +16,12 @@ from features.velocity import (
     bucket_of,
     counts_of,
     links_of,
-    parts_of,
     refs_of,
 )
 from schemas.signals import Signal
 from schemas.telemetry import Telemetry
 from stream.state import CounterRead, Counters
+from tests.support.counts import parts_of
 
 
 class CounterPlan:

@@ -7,8 +7,10 @@ import asyncio
 import pytest
 
 from features.velocity import Count, Link
-from stream.state import CounterRead, StateStore, Watermark, WatermarkConflict, overlay_of
+from stream.state import CounterRead, StateStore, Watermark, WatermarkConflict
+from stream.state.overlay import Overlay
 from tests.stream.state.conftest import StoreMaker
+from tests.support.counts import count_in
 
 TOPIC = "capture.telemetry"
 NOON = 1_790_000_100_000 // 300_000 * 300_000
@@ -286,11 +288,11 @@ class TestCounters:
         own = [link("a"), link("b"), link("c"), link("c")]
         read = CounterRead("account", "A", NOON, tuple((each.what, each.member) for each in own))
         loaded = await store.load(TOPIC, 0, [], [read])
-        overlay = overlay_of([read], loaded.counters)
+        overlay = Overlay([read], loaded.counters)
         together = []
         for each in own:
             overlay.add([each])
-            together.append(overlay.count("account", "A", "sessions"))
+            together.append(count_in(overlay, "account", "A", "sessions"))
         one_by_one = []
         for offset, each in enumerate(own, 2):
             await store.commit(TOPIC, 0, at(offset - 1), at(offset), {}, [each], TTL)
