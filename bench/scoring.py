@@ -18,10 +18,10 @@ from features.session import warm_up
 from stream.counters import ChunkCounters
 from stream.deadletter import DeadLetterLimit
 from stream.evaluation import Evaluator
+from stream.garbage import quiet_garbage_collector
 from stream.intake import Intake
 from stream.metrics import Metrics, Stage
 from stream.partition import OwnedPartition
-from stream.process import quiet_garbage_collector
 from stream.sampling import FeatureSampler
 from tests.support.pipeline_world import REFS, TOPIC, TOPIC_ID, Engines, FakeRecord, Snapshots
 

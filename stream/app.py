@@ -21,6 +21,7 @@ from stream.crash_isolation import CrashLimit
 from stream.deadletter import DEADLETTER_TOPIC, DeadLetterLimit
 from stream.door import Door
 from stream.evaluation import Evaluator
+from stream.garbage import Rests, quiet_garbage_collector
 from stream.metrics import Metrics
 from stream.outgoing import FEATURES_TOPIC, RISK_TOPIC
 from stream.ownership import Ownership
@@ -34,7 +35,6 @@ from stream.process import (
     make_store,
     new_event_loop,
     places_of,
-    quiet_garbage_collector,
     transport_options,
 )
 from stream.records import place
@@ -133,6 +133,7 @@ class Worker:
         register(self.app, SIGNALS_TOPIC, self._forward, self._tasks)
         self._forwards: dict[int, Wait] = {}
         self._store_watch = StoreWatch(self.store)
+        self._rests = Rests()
         self.metrics.registry.register(self._store_watch)
         self.app.timer(1.0)(self._tick)
         self.app.timer(CHECK_S)(self._look_at_store)
@@ -263,6 +264,7 @@ class Worker:
             if (dependency := self.ownership.wait.noticed(self._call_limit_s)) is not None:
                 waits[_START] = dependency
         self._life.observe(stats, places, waits)
+        self._rests.observe(places, waits)
 
     async def _look_at_store(self) -> None:
         await self._store_watch.look(TELEMETRY_TOPIC, self.ownership.owned)

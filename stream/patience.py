@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from stream.crash_isolation import NotCurrent
 from stream.metrics import Metrics
@@ -26,6 +26,13 @@ TOLD_EVERY_S: Final = 10.0
 T = TypeVar("T")
 
 
+class _Failed(NamedTuple):
+    """What is kept of a failed try. Not its exception: that holds the chunk, by the frames of its traceback."""
+
+    reason: str
+    text: str
+
+
 class Patience:
     """Makes calls to the store for chunks. One instance a worker."""
 
@@ -38,34 +45,36 @@ class Patience:
         try:
             answer = await call()
         except (StoreUnavailable, StoreFull, StoreMisconfigured) as error:
-            answer = await self._again(owned, chunk, call, error)
+            failed = _failed(error)
+        else:
+            owned.wait.end("store")
+            return answer
+        answer = await self._again(owned, chunk, call, failed)
         owned.wait.end("store")
         return answer
 
-    async def _again(
-        self, owned: OwnedPartition, chunk: Chunk, call: Callable[[], Awaitable[T]], error: StoreError
-    ) -> T:
+    async def _again(self, owned: OwnedPartition, chunk: Chunk, call: Callable[[], Awaitable[T]], failed: _Failed) -> T:
         began = time.monotonic()
         told: tuple[str, float] = ("", 0.0)
         pause_s = FIRST_PAUSE_S
         while True:
-            reason = _reason(error)
+            reason = failed.reason
             now = time.monotonic()
             if told[0] != reason or now - told[1] >= TOLD_EVERY_S:
                 told = (reason, now)
                 extra = {"partition": chunk.partition, "waiting_s": round(now - began, 1)}
-                log.warning("the state store does not take this chunk yet: %s", error, extra=extra)
+                log.warning("the state store does not take this chunk yet: %s", failed.text, extra=extra)
             self._metrics.store_retries.labels(reason).inc()
             waiting = self._metrics.store_waiting.labels(reason)
             waiting.inc()
             try:
                 await asyncio.sleep(pause_s)
                 if not chunk.is_current():
-                    raise NotCurrent from error
+                    raise NotCurrent
                 owned.wait.begin("store")
                 answer = await call()
-            except (StoreUnavailable, StoreFull, StoreMisconfigured) as again:
-                error = again
+            except (StoreUnavailable, StoreFull, StoreMisconfigured) as error:
+                failed = _failed(error)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
             finally:
@@ -77,7 +86,10 @@ class Patience:
             return answer
 
 
-def _reason(error: StoreError) -> str:
+def _failed(error: StoreError) -> _Failed:
+    reason = "unavailable"
     if isinstance(error, StoreFull):
-        return "full"
-    return "misconfigured" if isinstance(error, StoreMisconfigured) else "unavailable"
+        reason = "full"
+    elif isinstance(error, StoreMisconfigured):
+        reason = "misconfigured"
+    return _Failed(reason, str(error))

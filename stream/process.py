@@ -3,7 +3,6 @@
 import asyncio
 import atexit
 import contextlib
-import gc
 import logging
 import shutil
 import tempfile
@@ -31,8 +30,6 @@ log = logging.getLogger(__name__)
 
 SNAPSHOT_WAIT_S: Final = 5.0
 """Longest wait, at start, for the live models; without them the shipped ones serve until they come."""
-YOUNG_OBJECTS: Final = 25_000
-"""Objects that may be made, and not freed, before the garbage collector looks at them."""
 FIRST_CHUNK_RECORDS: Final = 8
 """Most records of the first chunks: nothing is cached then, and what they cost is not known. It doubles from there."""
 _LEAVING_S: Final = 6.0
@@ -215,25 +212,6 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     return loop
-
-
-def quiet_garbage_collector() -> None:
-    """Look for cycles rarely, and never twice in the same objects: chunks make none, and each look stops the loop.
-
-    What survives a look (sessions, mostly) is not looked at again; it goes by its reference count. A full collection
-    among a million sessions would stop the loop for more than half a second, one of `YOUNG_OBJECTS` stops it for 2 ms.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.enable()
-    gc.set_threshold(YOUNG_OBJECTS, 1_000, 1_000)
-    if _keep_survivors not in gc.callbacks:
-        gc.callbacks.append(_keep_survivors)
-
-
-def _keep_survivors(phase: str, _: object) -> None:
-    if phase == "stop":
-        gc.freeze()
 
 
 def check_topics(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, int]:

@@ -23,10 +23,11 @@ from models.snapshots import EMPTY
 from stream import settings_source
 from stream.deadletter import DeadLetterLimit
 from stream.evaluation import Evaluator
+from stream.garbage import quiet_garbage_collector
 from stream.metrics import Metrics
 from stream.partition import OwnedPartition
 from stream.pipeline import Pipeline
-from stream.process import make_store, quiet_garbage_collector
+from stream.process import make_store
 from stream.records import offset_of
 from stream.refs import RefHasher
 from stream.sampling import FeatureSampler

@@ -127,9 +127,10 @@ class ClusterLink:
             try:
                 found = iter(await self._node(address).exchange(sent))
             except StoreUnavailable as error:
+                # Not the error itself: its traceback holds the answers.
+                self._away[address] = text = str(error)
                 for i in group:
-                    answers[i] = error
-                self._away[address] = str(error)
+                    answers[i] = StoreUnavailable(text)
                 self._look_after()
                 return
             for i in group:
@@ -176,14 +177,14 @@ class ClusterLink:
 
     async def _learn_slots(self) -> None:
         known = [address for address in self._masters() if address not in self._away]
-        last: StoreError | None = None
+        last: str | None = None
         for address in dict.fromkeys([*known, *self._nodes, self._seed]):
             try:
                 [(_, ranges)] = await self._node(address).each(("CLUSTER SLOTS",))
             except StoreMisconfigured:
                 raise
             except StoreError as error:
-                last = error
+                last = str(error)
                 continue
             owners: list[Address | None] = [None] * SLOTS
             for first, end, master, *_replicas in ranges:
@@ -196,7 +197,7 @@ class ClusterLink:
             self._owners = owners
             await self._forget_nodes()
             return
-        raise last or StoreUnavailable("no node of the Redis Cluster is known")
+        raise StoreUnavailable(last or "no node of the Redis Cluster is known")
 
     async def _forget_nodes(self) -> None:
         """Close the links of nodes that are no master any more."""

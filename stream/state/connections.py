@@ -228,7 +228,12 @@ class StandaloneLink:
                 self.limit.missed(limit_s)
             # The others were opened to the same server: they are likely to be dead, and cheap to open again.
             self.drop_free()
-            raise known from error
+            try:
+                if known is error:  # and would be its own cause
+                    raise
+                raise known from error
+            finally:
+                del known  # its traceback holds this frame: a cycle, with the packed commands in it
         self._slots.release()
         if self._closed:
             wire.drop()
@@ -307,7 +312,12 @@ class StandaloneLink:
 
 
 def raised(answer: Answer) -> Answer:
-    """Return an answer; raise what an error answer means."""
+    """Return an answer; raise what an error answer means.
+
+    An exception of its own is raised: its traceback holds the frames of those who hold the answer.
+    """
+    if isinstance(answer, StoreError):
+        raise type(answer)(str(answer))
     if isinstance(answer, BaseException):
         raise translate(answer) or answer
     return answer

@@ -83,9 +83,11 @@ class Wire(asyncio.Protocol):
             return await waiter
         except BaseException:
             self.drop()  # its answers may still come: they are nobody's
+            self._waiter, self._answers = None, []  # they hold the exception, whose traceback holds this
             raise
         finally:
             timer.cancel()
+            del waiter
 
     def drop(self) -> None:
         """Close at once, unsent bytes included."""
@@ -114,7 +116,7 @@ class Wire(asyncio.Protocol):
                     self._fail(answer)
                     return
         except exceptions.InvalidResponse as error:
-            self._fail(error)
+            self._fail(error.with_traceback(None))  # which holds this frame, and so the waiter
             return
         if reader.has_data():
             self._fail(exceptions.ConnectionError(_OUT_OF_STEP))
