@@ -187,7 +187,9 @@ def _chain(error: BaseException) -> list[weakref.ref[BaseException]]:
     """Refer to an error and to everything that led to it, as far as it can be referred to."""
     found: list[weakref.ref[BaseException]] = []
     step: BaseException | None = error
-    while step is not None:
+    seen: set[int] = set()
+    while step is not None and id(step) not in seen:  # one that is its own cause ends it too
+        seen.add(id(step))
         if type(step).__weakrefoffset__:
             found.append(weakref.ref(step))
         step = step.__cause__ or step.__context__
