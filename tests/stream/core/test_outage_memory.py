@@ -37,7 +37,7 @@ def test_chunks_and_failed_tries_of_an_outage_are_gone_after_it() -> None:
     In a process of its own: it changes the collector for good.
     """
     script = """
-        import asyncio, gc, socket, weakref
+        import asyncio, gc, itertools, socket, weakref
         import uvloop
         from prometheus_client import CollectorRegistry
         from stream import patience
@@ -66,10 +66,10 @@ def test_chunks_and_failed_tries_of_an_outage_are_gone_after_it() -> None:
             port = closed.getsockname()[1]
             link = StandaloneLink(ConnectionOptions(url=f"redis://127.0.0.1:{port}"), StoreStats())
             waiting = patience.Patience(Metrics(CollectorRegistry()))
-            chunks, tries = [], []
+            chunks, tries, calls = [], [], itertools.count()
 
             async def write(chunk, commands):
-                if len(tries) % 10 == 9:
+                if next(calls) % 7 == 6:
                     young = [[i] for i in range(2 * YOUNG_OBJECTS)]  # a look, just while this chunk is tried
                 try:
                     return await link.exchange(commands)
