@@ -16,8 +16,9 @@ class CommitTracker:
     def __init__(self, start: int, committed: int | None) -> None:
         self.position: int = start
         self.committed: int | None = committed
-        self.committable: int | None = committed
-        """None: nothing was finished and nothing was ever committed."""
+        self.committable: int | None = start if start > (committed or 0) else committed
+        """None: nothing was finished and nothing was ever committed. Who starts beyond the commit has done what is
+        between, as a predecessor that died before it could commit: without new records nobody else would say so."""
 
     def done(self, first_offset: int, next_offset: int) -> bool:
         """A chunk covering [first_offset, next_offset) is finished.

@@ -74,6 +74,10 @@ async def test_after_a_freeze_beyond_the_deadline_a_marked_repeat_closes_every_g
     # The thaw comes while the second try is on its way: the worst moment for what is still underway of the first.
     properties: dict[str, Any] = {"request.timeout.ms": 1000, "socket.timeout.ms": 1000, "batch.num.messages": 20}
     options = TransportOptions(produce_deadline_s=deadline_s, producer_properties=properties)
+    # A broker that was just started takes its time to give out the first producer id.
+    patient = Producer(group_broker.bootstrap, TransportOptions(produce_deadline_s=30))
+    await patient.produce_batch(batch(group_broker.create_topic(), range(1), 1))
+    await patient.close()
     producer = Producer(group_broker.bootstrap, options)
     await producer.produce_batch(batch(topic, range(100), 2))
     async with frozen(group_broker, 1.5 * deadline_s):

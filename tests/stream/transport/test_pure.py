@@ -23,6 +23,8 @@ class NaiveTracker:
     def __init__(self, start: int, committed: int | None) -> None:
         self.position = start
         self.best = committed
+        for offset in range(committed or 0, start):  # below the start nothing is left to do
+            self.best = offset + 1
 
     def done(self, first: int, following: int) -> None:
         if following > first >= self.position:
@@ -76,9 +78,19 @@ def test_tracker_is_its_naive_twin(start: int, committed: int | None, plan: list
 
 
 def test_tracker_refuses_an_empty_chunk() -> None:
-    tracker = CommitTracker(5, None)
+    tracker = CommitTracker(5, 5)
     assert not tracker.done(5, 5)
     assert tracker.to_commit() is None
+
+
+def test_tracker_has_a_start_beyond_the_commit_committed() -> None:
+    """The predecessor did it all and died before its commit; no record may ever come that would say so."""
+    tracker = CommitTracker(5, 3)
+    assert tracker.to_commit() == 5
+    tracker.confirmed(5)
+    assert tracker.to_commit() is None
+    assert CommitTracker(5, 7).to_commit() is None
+    assert CommitTracker(0, None).to_commit() is None
 
 
 # --- waiting records --------------------------------------------------------------------------------
