@@ -146,11 +146,12 @@ def freeze(trial: Trial) -> None:
 def _freeze(trial: Trial, members: Members) -> None:
     members.begin(2)
     zombie = members.workers[0]
-    for _ in range(trial.count(ci=1, full=3)):
+    for number in range(trial.count(ci=1, full=3)):
         lost = _losses(zombie)
         zombie.process.send_signal(signal.SIGSTOP)
         trial.faulted("SIGSTOP")
-        time.sleep(trial.count(ci=12, full=90))
+        # Beyond a producer's deadline once; beyond the session only, the others.
+        time.sleep(12 if number else trial.count(ci=12, full=90))
         _wake(zombie, lost)
     evidence = members.finish()
     refused = zombie.metric("tellwire_state_conflicts_total")
