@@ -29,6 +29,7 @@ from features.scan_json import (
     OPEN_LIST,
     ZERO,
     after,
+    behind,
     byte,
     copy_up_to,
     id_end,
@@ -59,7 +60,8 @@ def _block(b, i, group, scratch, sizes, counts, lengths, copied, skeleton):  # t
     filled = 0
     length = -1
     i = skip_space(b, i + 1)
-    while True:
+    is_over = False
+    while not is_over:
         i, member = read_key(b, i, group, hint)
         if i < 0:
             return -1
@@ -98,16 +100,8 @@ def _block(b, i, group, scratch, sizes, counts, lengths, copied, skeleton):  # t
             i = value_end(b, i)
         else:
             return -1
-        if i < 0:
-            return -1
-        i = skip_space(b, i)
-        if byte(b, i) == COMMA:
-            i = skip_space(b, i + 1)
-        elif byte(b, i) == CLOSE:
-            break
-        else:
-            return -1
-    if filled & _REQUIRED[group] != _REQUIRED[group]:
+        i, is_over = behind(b, i, CLOSE)
+    if i < 0 or filled & _REQUIRED[group] != _REQUIRED[group]:
         return -1
     lengths[group] = length
     return i + 1
@@ -120,22 +114,16 @@ def _collector(b, i):  # type: ignore[no-untyped-def]
         return -1
     hint = _FIRST[t.COLLECTOR_GROUP]
     i = skip_space(b, i + 1)
-    while True:
+    is_over = False
+    while not is_over:
         i, member = read_key(b, i, t.COLLECTOR_GROUP, hint)
         if i < 0:
             return -1
         i = name_end(b, i) if member >= 0 and _KIND[member] == t.NAME else value_end(b, i)
-        if i < 0:
-            return -1
         if member >= 0:
             hint = member + 1
-        i = skip_space(b, i)
-        if byte(b, i) == COMMA:
-            i = skip_space(b, i + 1)
-        elif byte(b, i) == CLOSE:
-            return i + 1
-        else:
-            return -1
+        i, is_over = behind(b, i, CLOSE)
+    return i + 1 if i >= 0 else -1
 
 
 @inner
@@ -154,7 +142,8 @@ def _record(b, i, scratch, sizes, counts, lengths, copied, skeleton, head):  # t
     if byte(b, i) != OPEN:
         return -1
     i = skip_space(b, i + 1)
-    while True:
+    is_over = False
+    while not is_over:
         i, member = read_key(b, i, t.TOP, hint)
         if i < 0:
             return -1
@@ -186,15 +175,9 @@ def _record(b, i, scratch, sizes, counts, lengths, copied, skeleton, head):  # t
             if kind == t.DEVICE and byte(b, i) == OPEN:
                 head[HAS_DEVICE] = 1.0
             i = value_end(b, i)
-        if i < 0:
-            return -1
-        i = skip_space(b, i)
-        if byte(b, i) == COMMA:
-            i = skip_space(b, i + 1)
-        elif byte(b, i) == CLOSE:
-            break
-        else:
-            return -1
+        i, is_over = behind(b, i, CLOSE)
+    if i < 0:
+        return -1
     i = skip_space(b, i + 1)
     if seen & _REQUIRED[t.TOP] != _REQUIRED[t.TOP] or byte(b, i) != 0:
         return -1

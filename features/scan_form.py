@@ -5,7 +5,6 @@ from features.kernel import inner
 from features.scan_json import (
     CLOSE,
     CLOSE_LIST,
-    COMMA,
     FALSE,
     FIRST_OF_NULL,
     FIRST_OF_TRUE,
@@ -16,6 +15,7 @@ from features.scan_json import (
     QUOTE,
     TRUE,
     after,
+    behind,
     byte,
     copy_up_to,
     id_end,
@@ -60,7 +60,8 @@ def _field(b, i, into):  # type: ignore[no-untyped-def]
     hint = first
     seen = 0
     i = skip_space(b, i + 1)
-    while True:
+    is_over = False
+    while not is_over:
         i, member = read_key(b, i, t.FIELD, hint)
         # Fields are cut out of the skeleton, and a value under an unknown key with them: nobody else would check it.
         if i < 0 or member < 0:
@@ -74,39 +75,23 @@ def _field(b, i, into):  # type: ignore[no-untyped-def]
             i = id_end(b, i) if byte(b, i) == QUOTE else -1
         else:
             i, into[_SLOT[member]] = _single(b, i, member)
-        if i < 0:
-            return -1
-        i = skip_space(b, i)
-        if byte(b, i) == COMMA:
-            i = skip_space(b, i + 1)
-        elif byte(b, i) == CLOSE:
-            break
-        else:
-            return -1
-    return i + 1 if seen & _REQUIRED[t.FIELD] == _REQUIRED[t.FIELD] else -1
+        i, is_over = behind(b, i, CLOSE)
+    return i + 1 if i >= 0 and seen & _REQUIRED[t.FIELD] == _REQUIRED[t.FIELD] else -1
 
 
 @inner
 def _fields(b, i, longest, into):  # type: ignore[no-untyped-def]
-    """Read the fields of a form (i: behind the bracket): (index of the closing one, count); (-1, 0) in doubt."""
+    """Read the fields of a form (i: behind the bracket): (index of the closing one, count); -1 in doubt."""
     n = 0
     i = skip_space(b, i)
-    if byte(b, i) == CLOSE_LIST:
-        return i, 0
-    while True:
+    is_over = byte(b, i) == CLOSE_LIST
+    while not is_over:
         if n == longest:
             return -1, 0
         i = _field(b, i, into[n * t.FIELD_WIDTH : (n + 1) * t.FIELD_WIDTH])
-        if i < 0:
-            return -1, 0
         n += 1
-        i = skip_space(b, i)
-        if byte(b, i) == COMMA:
-            i = skip_space(b, i + 1)
-        elif byte(b, i) == CLOSE_LIST:
-            return i, n
-        else:
-            return -1, 0
+        i, is_over = behind(b, i, CLOSE_LIST)
+    return i, n
 
 
 @inner
@@ -116,7 +101,8 @@ def read_form(b, i, scratch, sizes, copied, skeleton, head):  # type: ignore[no-
     hint = first
     seen = 0
     i = skip_space(b, i + 1)
-    while True:
+    is_over = False
+    while not is_over:
         i, member = read_key(b, i, t.FORM_GROUP, hint)
         if i < 0:
             return -1
@@ -143,13 +129,5 @@ def read_form(b, i, scratch, sizes, copied, skeleton, head):  # type: ignore[no-
                 i, head[SUBMITTED] = _single(b, i, member)
             else:
                 i, head[SUBMIT_MS] = _single(b, i, member)
-        if i < 0:
-            return -1
-        i = skip_space(b, i)
-        if byte(b, i) == COMMA:
-            i = skip_space(b, i + 1)
-        elif byte(b, i) == CLOSE:
-            break
-        else:
-            return -1
-    return i + 1 if seen & _REQUIRED[t.FORM_GROUP] == _REQUIRED[t.FORM_GROUP] else -1
+        i, is_over = behind(b, i, CLOSE)
+    return i + 1 if i >= 0 and seen & _REQUIRED[t.FORM_GROUP] == _REQUIRED[t.FORM_GROUP] else -1

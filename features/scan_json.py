@@ -190,6 +190,20 @@ def _find(b, begin, end, group, hint):  # type: ignore[no-untyped-def]
 
 
 @inner
+def behind(b, i, close):  # type: ignore[no-untyped-def]
+    """What follows on a value that ends at i: (index of the next key or item, False), (index of `close`, True).
+
+    (-1, True) in doubt, also where the value itself was (i is -1).
+    """
+    if i < 0:
+        return -1, True
+    i = skip_space(b, i)
+    if byte(b, i) == COMMA:
+        return skip_space(b, i + 1), False
+    return i if byte(b, i) == close else -1, True
+
+
+@inner
 def read_key(b, i, group, hint):  # type: ignore[no-untyped-def]
     """Read a key and its colon: (index of the value, number of the member or -1); (-1, -1) in doubt."""
     if byte(b, i) != QUOTE:
@@ -280,12 +294,11 @@ def read_number(b, i, member):  # type: ignore[no-untyped-def]
 
 @inner
 def read_column(b, i, member, into):  # type: ignore[no-untyped-def]
-    """Read the numbers of a column (i: behind its bracket): (index of the closing one, count); (-1, 0) in doubt."""
+    """Read the numbers of a column (i: behind its bracket): (index of the closing one, count); -1 in doubt."""
     n = 0
     i = skip_space(b, i)
-    if byte(b, i) == CLOSE_LIST:
-        return i, 0
-    while True:
+    is_over = byte(b, i) == CLOSE_LIST
+    while not is_over:
         if n == _LONGEST[member]:
             return -1, 0
         if _ITEM_NULL[member] and byte(b, i) == FIRST_OF_NULL:
@@ -293,16 +306,9 @@ def read_column(b, i, member, into):  # type: ignore[no-untyped-def]
             into[n] = NAN
         else:
             i, into[n] = read_number(b, i, member)
-        if i < 0:
-            return -1, 0
         n += 1
-        i = skip_space(b, i)
-        if byte(b, i) == COMMA:
-            i = skip_space(b, i + 1)
-        elif byte(b, i) == CLOSE_LIST:
-            return i, n
-        else:
-            return -1, 0
+        i, is_over = behind(b, i, CLOSE_LIST)
+    return i, n
 
 
 @inner
