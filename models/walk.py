@@ -123,6 +123,13 @@ def _read(x, inputs, evidence, columns, limits, out):  # type: ignore[no-untyped
 
 
 @inner
+def _step(node, v, word, threshold):  # type: ignore[no-untyped-def]
+    """The node behind this one for the columns in `v`."""
+    w = np.uint64(word[node])
+    return node + (w & _DELTA) + np.uint64(v[w >> _DELTA_BITS] > threshold[node])
+
+
+@inner
 def _finished(total, finish, scale):  # type: ignore[no-untyped-def]
     if finish == LOGISTIC:
         return 1.0 / (1.0 + math.exp(-scale * total))
@@ -149,14 +156,10 @@ def _score(  # type: ignore[no-untyped-def]
             c, d = np.uint64(trees[t + 2, 0]), np.uint64(trees[t + 3, 0])
             steps = max(trees[t, 1], trees[t + 1, 1], trees[t + 2, 1], trees[t + 3, 1])
             for _ in range(steps):
-                w = np.uint64(word[a])
-                a += (w & _DELTA) + np.uint64(v[w >> _DELTA_BITS] > threshold[a])
-                w = np.uint64(word[b])
-                b += (w & _DELTA) + np.uint64(v[w >> _DELTA_BITS] > threshold[b])
-                w = np.uint64(word[c])
-                c += (w & _DELTA) + np.uint64(v[w >> _DELTA_BITS] > threshold[c])
-                w = np.uint64(word[d])
-                d += (w & _DELTA) + np.uint64(v[w >> _DELTA_BITS] > threshold[d])
+                a = _step(a, v, word, threshold)
+                b = _step(b, v, word, threshold)
+                c = _step(c, v, word, threshold)
+                d = _step(d, v, word, threshold)
             total += value[a]
             total += value[b]
             total += value[c]
@@ -165,8 +168,7 @@ def _score(  # type: ignore[no-untyped-def]
         while t < n_trees:
             a = np.uint64(trees[t, 0])
             for _ in range(trees[t, 1]):
-                w = np.uint64(word[a])
-                a += (w & _DELTA) + np.uint64(v[w >> _DELTA_BITS] > threshold[a])
+                a = _step(a, v, word, threshold)
             total += value[a]
             t += 1
         out[i] = _finished(total, finish, scale)
@@ -207,18 +209,14 @@ def _share(  # type: ignore[no-untyped-def]
                 np.uint64(trees[t3, 0]),
             )
             for step in range(max(trees[first, 1], trees[t1, 1], trees[t2, 1], trees[t3, 1])):
-                w = np.uint64(word[a])
-                a += (w & _DELTA) + np.uint64(v[w >> _DELTA_BITS] > threshold[a])
-                went[0, step] = w >> _DELTA_BITS << _NODE_BITS | a
-                w = np.uint64(word[b])
-                b += (w & _DELTA) + np.uint64(v[w >> _DELTA_BITS] > threshold[b])
-                went[1, step] = w >> _DELTA_BITS << _NODE_BITS | b
-                w = np.uint64(word[c])
-                c += (w & _DELTA) + np.uint64(v[w >> _DELTA_BITS] > threshold[c])
-                went[2, step] = w >> _DELTA_BITS << _NODE_BITS | c
-                w = np.uint64(word[d])
-                d += (w & _DELTA) + np.uint64(v[w >> _DELTA_BITS] > threshold[d])
-                went[3, step] = w >> _DELTA_BITS << _NODE_BITS | d
+                went[0, step] = np.uint64(word[a]) >> _DELTA_BITS << _NODE_BITS | _step(a, v, word, threshold)
+                a = went[0, step] & _NODE
+                went[1, step] = np.uint64(word[b]) >> _DELTA_BITS << _NODE_BITS | _step(b, v, word, threshold)
+                b = went[1, step] & _NODE
+                went[2, step] = np.uint64(word[c]) >> _DELTA_BITS << _NODE_BITS | _step(c, v, word, threshold)
+                c = went[2, step] & _NODE
+                went[3, step] = np.uint64(word[d]) >> _DELTA_BITS << _NODE_BITS | _step(d, v, word, threshold)
+                d = went[3, step] & _NODE
             for k in range(min(4, n_trees - first)):
                 node = np.uint64(trees[first + k, 0])
                 for step in range(trees[first + k, 1]):
