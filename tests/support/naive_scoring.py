@@ -118,7 +118,7 @@ def anomaly_shares(model: FlatHST, x: Floats) -> tuple[float, Shares] | None:
 
 
 def keystroke_shares(model: KeystrokeRange, x: Floats) -> tuple[float, Shares] | None:
-    """(1 - exp(-surprise)) ^ 4 and the surprise of each term in nats; None without evidence."""
+    """(1 - exp(-surprise)) ^ 4, by squaring twice, and the surprise of each term in nats; None without evidence."""
     ranges = model.ranges
     keys = float(x[INDEX[ranges.count_feature]])
     if not keys >= ranges.min_keys:
@@ -136,16 +136,8 @@ def keystroke_shares(model: KeystrokeRange, x: Floats) -> tuple[float, Shares] |
         shares[k] = term.weight * min(term.cap, max(low - value, value - high, 0.0) / scale)
     if not shares:
         return None
-    return (1.0 - math.exp(-sum(shares.values()))) ** 4, shares
-
-
-def keystroke_raw(model: KeystrokeRange, x: Floats) -> float:
-    """The raw score: the same power, taken by squaring twice."""
-    found = keystroke_shares(model, x)
-    if found is None:
-        return math.nan
-    base = 1.0 - math.exp(-sum(found[1].values()))
-    return (base * base) * (base * base)
+    base = 1.0 - math.exp(-sum(shares.values()))
+    return (base * base) * (base * base), shares
 
 
 class NaiveScoring:
@@ -162,8 +154,8 @@ class NaiveScoring:
         """One row of `Engine.raw`."""
         artifacts = self.engine.artifacts
         pointer = pointer_shares(artifacts.pointer, x) if artifacts.pointer is not None else None
-        typed = keystroke_raw(artifacts.keystroke, x) if artifacts.keystroke is not None else math.nan
-        bots = [*([pointer[0]] if pointer is not None else []), *([] if math.isnan(typed) else [typed])]
+        typed = keystroke_shares(artifacts.keystroke, x) if artifacts.keystroke is not None else None
+        bots = [found[0] for found in (pointer, typed) if found is not None]
         device, forensic = artifacts.signals.raw(signals)
         if forensic > 0.0:
             bots.append(forensic)
