@@ -21,7 +21,7 @@ from models.scorer import check_scorer
 from models.treewalk import flat_trees
 from models.walk import Trees
 from tests.models.conftest import POINTER_COLUMNS, POINTER_NAMES, vectors
-from tests.support.naive_scoring import walk_forest
+from tests.support.naive_shares import walk_forest
 
 Floats = NDArray[np.float64]
 
