@@ -17,7 +17,7 @@ LOCK_ALONE := $(UV) pip compile -q --universal --python-version 3.11 --generate-
 	--no-annotate
 LOCK := $(LOCK_ALONE) --extra embedded --extra train --group build
 
-.PHONY: help setup setup-dev demo test faults fuzz lint format contracts bench guard lock kafka wheel clean
+.PHONY: help setup setup-dev demo test faults fuzz lint format contracts collector bench guard lock kafka wheel clean
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ contracts: $(VENV)/.dev ## Write AsyncAPI, JSON Schemas and reference pages anew
 	@$(BIN)/python -m schemas.contracts_cli render
 	@$(BIN)/python -m stream.reference_pages render
 
+collector: collector/node_modules/.stamp ## Build the browser collector into collector/dist and collector/browser (needs Node.js 18, npm)
+	@cd collector && npm run --silent build
+
 bench: $(VENV)/.dev ## Measure all that bench/REPORT.md tells, beside Faust, Quix, Bytewax and the limits (ARGS=--help; needs Java 17, Maven)
 	@$(BIN)/python -m bench $(ARGS)
 
@@ -73,7 +76,7 @@ lock: ## Resolve the dependencies of pyproject.toml anew (needs uv)
 	done
 
 clean: ## Remove caches and build results; .venv and fetched Kafka jars stay
-	@rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf dist build collector/dist collector/build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # Any Python from 3.11 on will do; `python3 -m venv` is a package of its own on Debian.
@@ -103,4 +106,9 @@ $(VENV)/.tellwire: pyproject.toml $(VENV)/.run
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.tellwire
 	@echo "Installing what requirements/dev.txt adds (once)"
 	@$(PIP) install --require-hashes --no-deps -r requirements/dev.txt
+	@touch $@
+
+collector/node_modules/.stamp: collector/package-lock.json
+	@echo "Installing what builds the collector (once)"
+	@cd collector && npm ci --silent
 	@touch $@

@@ -1,7 +1,8 @@
 """Writes, checks and freezes the generated contracts: `python -m schemas.contracts_cli [render|check|freeze VERSION]`.
 
-`render` writes AsyncAPI, JSON Schemas and the reference page; `check` says which committed files differ from what would
-be written and which changes a released version forbids; `freeze` keeps the current contracts as a released version.
+`render` writes AsyncAPI, JSON Schemas, the reference page and the collector's types; `check` says which committed
+files differ from what would be written and which changes a released version forbids; `freeze` keeps the current
+contracts as a released version.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from schemas import asyncapi
+from schemas import asyncapi, typescript
 from schemas.closed import closed_schema, message_types, tag_of
 from schemas.compat import compare_release
 from schemas.topics import TOPICS, Compatibility
@@ -21,13 +22,14 @@ from schemas.topics_page import render_page
 CONTRACTS: Final = Path("schemas/contracts")
 RELEASED: Final = CONTRACTS / "released"
 PAGE: Final = Path("docs/reference/topics.md")
+TYPES: Final = Path("collector/src/contract.ts")
 ROOT: Final = Path(__file__).resolve().parent.parent
 _VERSION: Final = re.compile(r"\d+\.\d+\.\d+")
 
 
 def rendered() -> dict[Path, str]:
     """Every generated file by its path from the repository's root."""
-    files = {CONTRACTS / "asyncapi.json": asyncapi.render(), PAGE: render_page()}
+    files = {CONTRACTS / "asyncapi.json": asyncapi.render(), PAGE: render_page(), TYPES: typescript.render()}
     for message in message_types():
         schema = closed_schema(message)
         files[CONTRACTS / f"{tag_of(message)}.schema.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

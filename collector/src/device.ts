@@ -1,0 +1,198 @@
+/** Attributes of device and browser, loaded with consent and read once, in small steps while the page is idle. */
+
+import type { Device, Scope } from "./contract.js";
+import { hash } from "./hash.js";
+import { inFrame, patched, type Place } from "./native.js";
+import { audio, canvasText, fonts } from "./rendering.js";
+import { count, gpuOf, scopeOf, text } from "./scope.js";
+
+interface Hints {
+  platform?: string;
+  mobile?: boolean;
+}
+
+type Nav = Navigator & { userAgentData?: Hints; connection?: { rtt?: number }; brave?: unknown };
+
+/** Names that automation tools leave behind, on the window, the document, and as attributes of its root. */
+const GLOBALS =
+  /cdc_|wdc_|__webdriver|__driver_|__fxdriver|__selenium|_selenium|callSelenium|calledSelenium|_Selenium_IDE|_WEBDRIVER_ELEM_CACHE|ChromeDriverw|\$chrome_asyncScriptInfo|__\$webdriver|__lastWatir|domAutomation|__nightmare|callPhantom|_phantom|awesomium|CefSharp|^_?geb$|wdioElectron|__playwright|__pwInitScripts|__pw_/;
+const ATTRIBUTES = /^(selenium|webdriver|driver)$/;
+
+/** Window properties of which a browser has hundreds: names alone are looked at, never values. */
+const automation = (): string[] => {
+  const names = [window, document].flatMap((owner) => Object.getOwnPropertyNames(owner));
+  const left = names.filter((name) => GLOBALS.test(name));
+  const attributes = document.documentElement.getAttributeNames().filter((name) => ATTRIBUTES.test(name));
+  return [...left, ...attributes].map((name) => name.slice(0, 256)).slice(0, 64);
+};
+
+const places = (): Record<string, Place> => ({
+  "Navigator.webdriver": [Navigator.prototype, "webdriver", true],
+  "Navigator.languages": [Navigator.prototype, "languages", true],
+  "Navigator.language": [Navigator.prototype, "language", true],
+  "Navigator.plugins": [Navigator.prototype, "plugins", true],
+  "Navigator.platform": [Navigator.prototype, "platform", true],
+  "Navigator.vendor": [Navigator.prototype, "vendor", true],
+  "Navigator.userAgent": [Navigator.prototype, "userAgent", true],
+  "Navigator.hardwareConcurrency": [Navigator.prototype, "hardwareConcurrency", true],
+  "Navigator.deviceMemory": [Navigator.prototype, "deviceMemory", true],
+  "Navigator.maxTouchPoints": [Navigator.prototype, "maxTouchPoints", true],
+  "Permissions.query": [window.Permissions?.prototype, "query"],
+  "Screen.width": [Screen.prototype, "width", true],
+  "Screen.height": [Screen.prototype, "height", true],
+  "WebGLRenderingContext.getParameter": [window.WebGLRenderingContext?.prototype, "getParameter"],
+  "HTMLCanvasElement.getContext": [HTMLCanvasElement.prototype, "getContext"],
+  "HTMLCanvasElement.toDataURL": [HTMLCanvasElement.prototype, "toDataURL"],
+  "HTMLIFrameElement.contentWindow": [HTMLIFrameElement.prototype, "contentWindow", true],
+  "Date.getTimezoneOffset": [Date.prototype, "getTimezoneOffset"],
+  "Function.toString": [Function.prototype, "toString"],
+  "MouseEvent.screenX": [MouseEvent.prototype, "screenX", true],
+  "Event.isTrusted": [Event.prototype, "isTrusted", true],
+});
+
+/** `navigator.webdriver` as the browser made it: on the prototype, native, and on no instance. */
+const webdriverNative = (broken: readonly string[]): boolean | undefined => {
+  const own = Object.getOwnPropertyNames(navigator).includes("webdriver");
+  const descriptor = Object.getOwnPropertyDescriptor(Navigator.prototype, "webdriver");
+  if (own) return false;
+  return descriptor?.get ? !broken.includes("Navigator.webdriver") : false;
+};
+
+const inWorker = (): Promise<Scope | undefined> =>
+  new Promise((resolve) => {
+    try {
+      // Only what was set from this policy's name is allowed where a page asks for trusted types.
+      const types = (window as { trustedTypes?: { createPolicy(n: string, r: object): { createScriptURL(s: string): URL } } })
+        .trustedTypes;
+      const plain = new URL("./worker.js", import.meta.url);
+      const address = types?.createPolicy("tellwire", { createScriptURL: (url: string) => url }).createScriptURL(plain.href);
+      const worker = new Worker(address ?? plain, { type: "module" });
+      const done = (scope?: Scope): void => {
+        worker.terminate();
+        resolve(scope);
+      };
+      worker.onmessage = (event: MessageEvent<Scope>) => done(event.data);
+      worker.onerror = (event) => {
+        event.preventDefault();
+        done();
+      };
+      setTimeout(done, 5000);
+    } catch {
+      resolve(undefined);
+    }
+  });
+
+const permission = async (): Promise<string | undefined> => {
+  const status = await navigator.permissions?.query({ name: "notifications" });
+  return text(status?.state);
+};
+
+/** Between two steps the page may do what it has to do. */
+const idle = (): Promise<void> =>
+  new Promise((resolve) => {
+    if ("requestIdleCallback" in window) requestIdleCallback(() => resolve(), { timeout: 1000 });
+    else setTimeout(resolve, 20);
+  });
+
+/** Whether this browser, or its mode, is known to give false attributes on purpose. */
+const private_ = (nav: Nav, canvasStable: boolean | undefined): boolean | undefined => {
+  if (nav.brave) return true;
+  // Firefox's resistFingerprinting says UTC and rounds the screen to the window.
+  const firefox = "mozInnerScreenX" in window;
+  if (firefox && canvasStable === false) return true;
+  return firefox && screen.width === innerWidth && screen.availWidth === screen.width && devicePixelRatio === 1 &&
+    new Date().getTimezoneOffset() === 0
+    ? true
+    : undefined;
+};
+
+/** Read everything that `wanted` still allows; undefined once it does not. Each part that fails is absent. */
+export const readDevice = async (wanted: () => boolean): Promise<Device | undefined> => {
+  const device: Device = {};
+  const nav: Nav = navigator;
+  const worker = inWorker();
+  const steps: (() => void | Promise<void>)[] = [
+    () => {
+      const { user_agent, platform, hardware_concurrency, device_memory_gib, languages, timezone, webdriver } = scopeOf(window);
+      Object.assign(device, { user_agent, platform, hardware_concurrency, device_memory_gib, languages, timezone, webdriver });
+      device.vendor = text(nav.vendor);
+      device.product_sub = text(nav.productSub);
+      device.language = text(nav.language);
+      device.timezone_offset_min = new Date().getTimezoneOffset();
+      device.max_touch_points = count(nav.maxTouchPoints);
+      device.plugin_count = count(nav.plugins?.length);
+      device.rtt_ms = count(nav.connection?.rtt);
+      device.ua_platform = text(nav.userAgentData?.platform);
+      device.ua_mobile = nav.userAgentData?.mobile;
+      device.eval_length = globalThis.eval.toString().length;
+    },
+    () => {
+      device.screen_width_px = count(screen.width);
+      device.screen_height_px = count(screen.height);
+      device.avail_width_px = count(screen.availWidth);
+      device.avail_height_px = count(screen.availHeight);
+      device.outer_width_px = count(outerWidth);
+      device.outer_height_px = count(outerHeight);
+      device.color_depth_bits = count(screen.colorDepth);
+      device.has_focus = document.hasFocus();
+      device.chrome_object = "chrome" in window;
+      device.reduced_motion = matchMedia("(prefers-reduced-motion: reduce)").matches;
+      device.notification_permission = "Notification" in window ? text(Notification.permission) : undefined;
+    },
+    () => {
+      device.automation_globals = automation();
+    },
+    async () => {
+      device.notification_query = await permission();
+    },
+    () => {
+      inFrame((frame) => {
+        device.iframe = scopeOf(frame);
+        const broken = patched(places(), frame);
+        device.native_functions_patched = broken;
+        device.webdriver_native = webdriverNative(broken);
+      });
+    },
+    () => {
+      const { vendor, renderer } = gpuOf(document.createElement("canvas"));
+      device.gpu_vendor = vendor;
+      device.gpu_renderer = renderer;
+    },
+    async () => {
+      const first = canvasText();
+      await idle();
+      const second = canvasText();
+      if (first === undefined || second === undefined) return;
+      device.canvas_hash = hash(first);
+      device.canvas_stable = first === second;
+    },
+    () => {
+      const found = fonts();
+      if (found) device.fonts_hash = hash(found.join());
+    },
+    async () => {
+      const first = await audio();
+      const second = first && (await audio());
+      if (!first || !second) return;
+      device.audio_hash = hash(first);
+      device.audio_stable = hash(second) === device.audio_hash;
+    },
+    () => {
+      device.resist_fingerprinting = private_(nav, device.canvas_stable);
+    },
+    async () => {
+      const scope = await worker;
+      if (scope) device.worker = scope;
+    },
+  ];
+  for (const step of steps) {
+    await idle();
+    if (!wanted()) return undefined;
+    try {
+      await step();
+    } catch {
+      // Absent: not every browser, frame or policy lets everything be read.
+    }
+  }
+  return device;
+};

@@ -1,0 +1,50 @@
+/** Whether functions are the browser's own, judged with the eyes of a fresh frame, which a page's patches did not reach. */
+
+type Callable = (...args: never[]) => unknown;
+
+/** Where a function lives: its owner, its name, and whether it is a getter. */
+export type Place = [owner: object | undefined, name: string, getter?: boolean];
+
+/** Run `work` with the window of a hidden same-origin frame; undefined where there can be none. */
+export const inFrame = <T>(work: (frame: Window & typeof globalThis) => T): T | undefined => {
+  const frame = document.createElement("iframe");
+  frame.hidden = true;
+  frame.tabIndex = -1;
+  frame.setAttribute("aria-hidden", "true");
+  // Through the object model, which a content security policy allows, unlike a style attribute.
+  frame.style.setProperty("display", "none", "important");
+  try {
+    (document.body ?? document.documentElement).append(frame);
+    const inner = frame.contentWindow as (Window & typeof globalThis) | null;
+    return inner ? work(inner) : undefined;
+  } catch {
+    return undefined;
+  } finally {
+    frame.remove();
+  }
+};
+
+const functionAt = ([owner, name, getter]: Place): Callable | undefined => {
+  const descriptor = owner && Object.getOwnPropertyDescriptor(owner, name);
+  const found: unknown = getter ? descriptor?.get : descriptor?.value;
+  return typeof found === "function" ? (found as Callable) : undefined;
+};
+
+/** Whether it is native: its text, as another realm's `toString` gives it, and no trace of a script's function. */
+export const isNative = (found: Callable, name: string, toText: (this: unknown) => string): boolean => {
+  const text = toText.call(found).replace(/\s+/g, " ");
+  const plain = new RegExp(`^function (get |set )?${name.replace(/\W/g, "\\$&")}\\( ?\\) { \\[native code\\] }$`);
+  // A bound function and a proxy are native code without a name; a script's own function has a prototype or arguments.
+  return plain.test(text) && !Object.getOwnPropertyNames(found).some((own) => /^(prototype|arguments|caller|toString)$/.test(own));
+};
+
+/** Names of those places whose function is not the browser's own. Places that are empty in this browser count as whole. */
+export const patched = (places: Record<string, Place>, frame: Window & typeof globalThis): string[] => {
+  const toText = frame.Function.prototype.toString;
+  return Object.entries(places)
+    .filter(([, place]) => {
+      const found = functionAt(place);
+      return found !== undefined && !isNative(found, place[1], toText);
+    })
+    .map(([name]) => name);
+};
