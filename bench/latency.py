@@ -10,11 +10,14 @@ import numpy as np
 
 from bench.environments import ECHO, TELLWIRE, Contestant
 from bench.figures import percentile
-from bench.world import Failed, World
+from bench.outcome import Failed
+from bench.world import Member, World
 
 SESSIONS = 10_000
 WARM_S = 1.0
 """Of each loop: left out."""
+KEPT_UP_S = 1.0
+"""Later than this with its last event, the generator did not keep the pace."""
 
 
 def wait_done(world: World, events: int, check: Any, limit_s: float = 600.0) -> None:
@@ -27,10 +30,11 @@ def wait_done(world: World, events: int, check: Any, limit_s: float = 600.0) -> 
         time.sleep(0.1)
 
 
-def loop(world: World, first: int, per_s: float, seconds: float) -> dict[str, float]:
-    """Send events number `first` and on in an open loop; return percentiles of the latency, ms.
+def loop(world: World, members: list[Member], first: int, per_s: float, seconds: float) -> dict[str, float]:
+    """Send events number `first` and on in an open loop.
 
-    Raises `Failed` where an answer is missing, and where the generator itself could not keep the pace.
+    Returns percentiles of the latency, ms, the worker's CPU time an event, and how busy both cores were. Raises
+    `Failed` where an answer is missing, and where the generator itself could not keep the pace.
     """
     events = int(per_s * seconds)
     sent_file, came_file = Path(world.folder, "sent.f64"), Path(world.folder, "came.f64")
@@ -46,12 +50,16 @@ def loop(world: World, first: int, per_s: float, seconds: float) -> dict[str, fl
         for process in (reader, generator):
             assert process.stdout is not None
             process.stdout.readline()
+        began, before = time.perf_counter(), world.used_s(members)
         generator.communicate(b"go\n", timeout=seconds + 120)
+        passed, after = time.perf_counter() - began, world.used_s(members)
         reader.communicate(timeout=120)
     if generator.returncode or reader.returncode:
         raise Failed("generator or verifier ended")
     due, sent = np.fromfile(sent_file).reshape(2, -1)
     came = np.fromfile(came_file)
+    if sent[-1] - due[-1] > KEPT_UP_S:
+        raise Failed(f"the generator could not send {per_s:,.0f} events a second: it was the bottleneck")
     if not came.all():
         raise Failed(f"{int((came == 0).sum())} of {events} events were never answered")
     counted = slice(int(WARM_S * per_s), None)
@@ -64,6 +72,8 @@ def loop(world: World, first: int, per_s: float, seconds: float) -> dict[str, fl
         "p999_ms": percentile(waited, 0.999),
         "max_ms": waited[-1],
         "sent_late_p99_ms": percentile(late, 0.99),
+        "worker_us": (after["worker"] - before["worker"]) / events * 1e6,
+        **{who: (after[who] - before[who]) / passed for who in ("worker_core", "other_core")},
     }
 
 
@@ -76,9 +86,9 @@ def at_rates(world: World, contestant: Contestant, rates: list[float], seconds: 
         wait_done(world, first, members[0].check)
         time.sleep(1.0)
         for per_s in rates:
-            found.append(loop(world, first, per_s, seconds))
+            found.append(loop(world, members, first, per_s, seconds))
             first += int(per_s * seconds)
-    world.check_outcome(contestant, first)
+    world.check_outcome(contestant, first, SESSIONS)
     return found
 
 

@@ -3,10 +3,13 @@
 import os
 import platform
 import re
+import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_CPU_CLOCK: Final = 2
+"""Of a process, in Linux' numbers of clocks: the one that its scheduler keeps (`clock_getcpuclockid`)."""
 
 
 class Cores(NamedTuple):
@@ -30,9 +33,26 @@ def pin(pid: int, cores: frozenset[int]) -> None:
 
 
 def cpu_s(pid: int) -> float:
-    """Return the CPU time that a process has used with all its threads, s."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+    """Return the CPU time that a process has used with all its threads, s, to the nanosecond."""
+    return time.clock_gettime((~pid << 3) | _CPU_CLOCK)
+
+
+def main_thread_cpu_s(pid: int) -> float:
+    """Return the CPU time that the main thread of a process has used, s, to a hundredth."""
+    fields = Path(f"/proc/{pid}/task/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+def busy_s(cores: frozenset[int]) -> float:
+    """Return how long these cores were not idle since the machine's start, each by itself, s, to a hundredth."""
+    names = {f"cpu{core}" for core in cores}
+    found = 0
+    for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
+        name, *ticks = line.split()
+        if name in names:
+            user, nice, system, _idle, _waiting, interrupt, soft_interrupt = map(int, ticks[:7])
+            found += user + nice + system + interrupt + soft_interrupt
+    return found / _TICKS_PER_S
 
 
 def memory_mb(pid: int | str, what: str = "VmRSS") -> float:

@@ -22,7 +22,7 @@ def shares(world: World, load: Load) -> dict[str, Any]:
     world.backlog(events, load.sessions)
     with world.running(TELLWIRE) as members:
         wait_done(world, events, members[0].check)
-    world.check_outcome(TELLWIRE, events)
+    world.check_outcome(TELLWIRE, events, load.sessions)
     decode = msgspec.json.Decoder(RiskEvent).decode
     actions: Counter[str] = Counter()
     levels: Counter[str] = Counter()

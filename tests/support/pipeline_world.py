@@ -124,7 +124,7 @@ class World:
     async def publish(self, records: Sequence[OutRecord]) -> None:
         self.log.extend(records)
 
-    def pipeline(self, publish: Any = None, sessions: int = 1_000) -> Pipeline:
+    def pipeline(self, publish: Any = None, sessions: int = 1_000, refresh_ms: int = 0) -> Pipeline:
         ticks = itertools.count(START_MS)
         return Pipeline(
             evaluator=Evaluator(self.engines, Snapshots(), FeatureSampler(0, 0), REFS.version, lambda: next(ticks)),
@@ -133,7 +133,7 @@ class World:
             refs=REFS,
             metrics=self.metrics,
             session_ttl_ms=86_400_000,
-            counters_refresh_ms=0,
+            counters_refresh_ms=refresh_ms,
             cached_sessions=lambda: sessions,
         )
 

@@ -1,0 +1,113 @@
+"""Brings the pages that tell figures in step with what was measured: between marks, the rest of a page is its own.
+
+A mark is a comment in Markdown: `<!-- bench: NAME -->` before, `<!-- bench: end -->` behind.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from bench.environments import ROOT
+from bench.figures import ratios, spread
+from bench.markdown import ranged, shown, table
+from bench.report import missed, stage_table, summary_table, unmet
+from bench.summary import Results, column, rows
+
+PAGES: Final = ("README.md", "docs/explanation/where-each-microsecond-goes.md")
+_NOTHING: Final = ["(not measured yet: `make bench`)"]
+
+
+def bring_in_step(results: Results, root: Path = ROOT) -> list[str]:
+    """Write the figures into all pages; return the names of those that were not in step."""
+    changed = []
+    for name in PAGES:
+        page = root / name
+        old = page.read_text(encoding="utf-8")
+        if (new := rendered(old, results)) != old:
+            page.write_text(new, encoding="utf-8")
+            changed.append(name)
+    return changed
+
+
+def rendered(page: str, results: Results) -> str:
+    """Return a page with its figures. Raises `KeyError` for a mark that nobody knows."""
+
+    def put(found: re.Match[str]) -> str:
+        lines = BLOCKS[found[1]](results) or _NOTHING
+        return "\n".join([f"<!-- bench: {found[1]} -->", "", *lines, "", "<!-- bench: end -->"])
+
+    return re.sub(r"<!-- bench: (?!end)(.+?) -->\n.*?<!-- bench: end -->", put, page, flags=re.DOTALL)
+
+
+def _summary(results: Results) -> list[str]:
+    return summary_table(found) if (found := rows(results)) else []
+
+
+def _drained(results: Results) -> list[str]:
+    if "drain" not in results:
+        return []
+    runs = results["drain"]["runs"]
+    lines = []
+    for name, its in runs.items():
+        times = ratios(column(runs["tellwire"], "events_per_s"), column(its, "events_per_s"))
+        lines.append(
+            [
+                name,
+                "" if name == "tellwire" else ranged(times),
+                ranged(spread(column(its, "events_per_s"))),
+                ranged(spread(column(its, "worker_us"))),
+            ]
+        )
+    head = ["Contestant", "tellwire is faster, times", "Events a second", "Its CPU, µs an event"]
+    return table(head, [line for line in lines if line[0] != "echo"])
+
+
+def _readme(results: Results) -> list[str]:
+    """The drain, and how many figures are met, with those that are not."""
+    drained, found = _drained(results), rows(results)
+    if not drained:
+        return []
+    not_met = [missed(row) for row in found if row.is_missed]
+    count = f"**{len(found) - len(not_met)} of the {len(found)} figures that are aimed at are met**"
+    told = f"{count}; not met: {'; '.join(not_met)}." if not_met else f"{count}."
+    machine = f"Measured on {results['machine']['processor']}, a core for the worker, another one for all else."
+    picture = "![Events a second by contestant](bench/plots/drain.svg)"
+    return [picture, "", *drained, "", f"{told} {machine} All of it: [bench/REPORT.md](bench/REPORT.md)."]
+
+
+def _stages(results: Results) -> list[str]:
+    return stage_table(results["stages"]["chunks"]) if "stages" in results else []
+
+
+def _parts(results: Results) -> list[str]:
+    """What a worker's CPU time in a drain consists of."""
+    if not {"drain", "stages"} <= results.keys():
+        return []
+    lines = []
+    pure = sum(results["stages"]["chunks"]["256"].values())
+    for name in ("tellwire", "hand-written loop"):
+        its = results["drain"]["runs"][name]
+        whole, main = (spread(column(its, key)).median for key in ("worker_us", "main_thread_us"))
+        lines.append([name, *(shown(one) for one in (pure, main - pure, whole - main)), f"**{shown(whole)}**"])
+    head = ["µs an event", "The stages, without servers", "Rest of the main thread", "librdkafka's threads", "All"]
+    told = f"\nIts chunks had {shown(_chunk(results))} records on average in the runs of tellwire."
+    return [*table(head, lines), told]
+
+
+def _chunk(results: Results) -> float:
+    return spread(column(results["drain"]["runs"]["tellwire"], "records_a_chunk")).median
+
+
+def _unmet(results: Results) -> list[str]:
+    found = rows(results)
+    return (unmet(found) or ["None: all figures are met."]) if found else []
+
+
+BLOCKS: Final[dict[str, Callable[[Results], Sequence[str]]]] = {
+    "summary": _summary,
+    "readme": _readme,
+    "stages": _stages,
+    "parts": _parts,
+    "unmet": _unmet,
+}
