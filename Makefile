@@ -15,7 +15,7 @@ fuzz: SECONDS ?= 600
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -q
 LOCK_ALONE := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	--no-annotate
-LOCK := $(LOCK_ALONE) --extra embedded --extra train --group build
+LOCK := $(LOCK_ALONE) --extra embedded --extra gateway --extra train --group build
 
 .PHONY: help setup setup-dev demo test faults fuzz lint format contracts collector bench guard lock kafka wheel clean
 

@@ -27,6 +27,7 @@ from schemas.topics import MAX_RECORD_BYTES, MAX_TELEMETRY_BYTES
 
 __all__ = [
     "MAX_DEPTH",
+    "UNKNOWN_FIELD",
     "RecordDecoder",
     "Rejected",
     "cloud_event_headers",
@@ -144,6 +145,9 @@ class RecordDecoder(Generic[MessageT]):
         return Rejected(DeadLetterReason.SCHEMA, path, "does not match the published schema")
 
 
+UNKNOWN_FIELD: Final = "has a field that the published schema does not know"
+"""Said of it by a decoder of closed types; those of the topics are open."""
+
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 
 _VALIDATION_WORDS: Final = tuple(
@@ -155,6 +159,7 @@ _VALIDATION_WORDS: Final = tuple(
         (r"Expected (`\w+` [<>=]+ [-+.e\d]+)", r"expected \1"),
         (r"Expected (`\w+`)", r"expected \1"),
         (r"Expected `str` matching regex .*", "the text has characters or a form that are not allowed here"),
+        (r"Object contains unknown field .*", UNKNOWN_FIELD),
         (r"Invalid enum value .*", "not one of the values that the published schema lists"),
         (r"(?:Integer value|Number) out of range", "the number is out of range"),
         (r"Invalid base64 encoded string", "not base64"),

@@ -8,10 +8,10 @@ STUCK: Final = 70
 INTERRUPTED: Final = 130
 
 EXIT_CODES: Final = {
-    0: "Done; a worker or learner stopped as it was asked to.",
+    0: "Done; a worker, learner or gateway stopped as it was asked to.",
     FAILED: "Failed, or a check found something: `topics diff` and `train --check` answer so.",
     USAGE: "Wrong usage, settings or policy file; nothing was begun.",
-    STUCK: "A worker or learner was stuck, or did not stop in time, and ended itself: nothing lost, start it again.",
+    STUCK: "A process was stuck, or did not stop in time, and ended itself: nothing lost, start it again.",
     INTERRUPTED: "Interrupted (Ctrl-C).",
 }
 """What every command's exit code means."""

@@ -16,6 +16,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from features import document
 from stream.cli import app
 from stream.exit_status import EXIT_CODES
+from stream.gateway.metrics import GatewayMetrics
 from stream.loop_metrics import LoopCounter, LoopHistogram
 from stream.metric_family import Family
 from stream.metrics import Metrics
@@ -36,10 +37,10 @@ in one line, with exit code 2. `tellwire config show` prints the values in force
 masked there, as everywhere.""".splitlines()
 
 _METRICS_INTRODUCTION: Final = """\
-Worker and learner serve them on `/metrics` in Prometheus' text format (`metrics.host`, `metrics.port`). Units are in
-the names: seconds, bytes, ratios; `_total` ends a counter's name. No label ever holds an identifier of a session,
-account, device or address. A histogram has `_bucket`, `_sum` and `_count` series. A labelled metric appears with its
-first observation.""".splitlines()
+Worker, learner and gateway serve them on `/metrics` in Prometheus' text format (`metrics.host`, `metrics.port`). Units
+are in the names: seconds, bytes, ratios; `_total` ends a counter's name. No label ever holds an identifier of a
+session, account, device or address. A histogram has `_bucket`, `_sum` and `_count` series. A labelled metric appears
+with its first observation.""".splitlines()
 
 _COMMANDS_INTRODUCTION: Final = """\
 Results go to standard output; progress, logs and errors go to standard error. `--help` explains every command,
@@ -75,13 +76,15 @@ def metrics_page() -> str:
     lines = [
         "# Metrics",
         "",
-        _generated("stream/metrics.py`, `stream/store_watch.py` and `stream/transport_watch.py"),
+        _generated(
+            "stream/metrics.py`, `stream/gateway/metrics.py`, `stream/store_watch.py` and `stream/transport_watch.py"
+        ),
         "",
         *_METRICS_INTRODUCTION,
         "",
         "## Pipeline and learner",
         "",
-        *_table(("metric", "type", "labels", "meaning"), _own_metrics()),
+        *_table(("metric", "type", "labels", "meaning"), _own_metrics(Metrics())),
         "",
         "## State store",
         "",
@@ -92,12 +95,16 @@ def metrics_page() -> str:
         "Read from the transport once a second, from the first second on.",
         "",
         *_table(("metric", "type", "labels", "meaning"), _watched(FAMILIES)),
+        "",
+        "## Gateway",
+        "",
+        *_table(("metric", "type", "labels", "meaning"), _own_metrics(GatewayMetrics())),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _own_metrics() -> Iterator[tuple[str, ...]]:
-    for metric in vars(Metrics()).values():
+def _own_metrics(metrics: Metrics | GatewayMetrics) -> Iterator[tuple[str, ...]]:
+    for metric in vars(metrics).values():
         labels: Sequence[str]
         if isinstance(metric, LoopHistogram | LoopCounter):
             labels = metric.label_names

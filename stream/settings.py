@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from stream.gateway.settings import GatewaySettings
 from stream.redis_url import SENTINEL_FORM, is_usable
+from stream.setting_section import Section
 
 MIN_KEY_CHARS = 16
 PREFIX = "TELLWIRE_"
@@ -20,21 +22,6 @@ CONFIG_VARIABLE = "TELLWIRE_CONFIG"
 
 class SettingsError(Exception):
     """A setting is wrong; the message is one line a problem, fit for a person."""
-
-
-class Section(BaseModel):
-    """Base of the settings' sections: closed and frozen."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
-        # Python counts true as 1, and so would pydantic.
-        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
-            msg = "true and false are no value for it"
-            raise ValueError(msg)
-        return value
 
 
 class KafkaSettings(Section):
@@ -284,6 +271,7 @@ class Settings(BaseSettings):
     log: LogSettings = Field(default_factory=LogSettings)
     health: HealthSettings = Field(default_factory=HealthSettings)
     artefacts: ArtefactSettings = Field(default_factory=ArtefactSettings)
+    gateway: GatewaySettings = Field(default_factory=GatewaySettings)
 
     @classmethod
     def settings_customise_sources(

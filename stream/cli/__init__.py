@@ -19,6 +19,7 @@ from stream.cli import (
     erase,
     evaluate,
     features,
+    gateway,
     learner,
     score,
     topics,
@@ -56,6 +57,7 @@ def _root(
 app.command("demo")(demo.demo)
 app.command("worker")(worker.worker)
 app.command("learner")(learner.learner)
+app.command("gateway")(gateway.gateway)
 app.command("score")(score.score)
 app.command("erase")(erase.erase)
 app.command("train")(train.train)

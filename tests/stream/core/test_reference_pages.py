@@ -12,6 +12,7 @@ import typer
 from stream import reference_pages, settings
 from stream.cli import app
 from stream.exit_status import EXIT_CODES
+from stream.gateway.metrics import GatewayMetrics
 from stream.metrics import Metrics
 from stream.reference_pages import PAGES, ROOT, command_line_page, drift, main, metrics_page, render, settings_page
 from stream.store_watch import STORE_FAMILIES
@@ -62,7 +63,9 @@ def test_every_setting_is_on_its_page_and_the_environment_is_not(monkeypatch: py
 def test_every_metric_that_can_be_scraped_is_on_its_page() -> None:
     names = set(re.findall(r"^\| `(\w+)` \|", metrics_page(), re.MULTILINE))
     registered = {
-        f"{family.name}_total" if family.type == "counter" else family.name for family in Metrics().registry.collect()
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for registry in (Metrics().registry, GatewayMetrics().registry)
+        for family in registry.collect()
     }
     watched = {family.shown_name for family in FAMILIES} | {family.shown_name for family in STORE_FAMILIES}
     assert names == registered | watched

@@ -1,0 +1,178 @@
+"""The gateway process: Uvicorn around the application, probes and metrics beside it, one stop that loses nothing.
+
+Stopping: no new connection is taken, what is in work is answered, then the producer ends. More gateways on one machine
+share a port (SO_REUSEPORT); they share nothing else.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import uvicorn
+
+from schemas.topics import TELEMETRY_TOPIC
+from stream import __version__, kafka_properties
+from stream.exit_status import FAILED
+from stream.gateway.app import make_app
+from stream.gateway.bounded_http import BoundedHttp
+from stream.gateway.metrics import GatewayMetrics
+from stream.gateway.outlet import Outlet
+from stream.gateway.service import Gateway
+from stream.health import LOOP, Health
+from stream.probes import HealthServer
+from stream.process import check_topics, new_event_loop
+from stream.settings import Settings, SettingsError
+from stream.stopping import Stop
+from stream.transport import TransportFatalError, TransportOptions
+from stream.transport.producer import Producer
+from stream.watchdog import RunningClock
+
+log = logging.getLogger(__name__)
+
+BACKLOG: Final = 1_024
+BEAT_S: Final = 0.5
+_PRODUCER_ENDS_S: Final = 1.5
+"""Of the limit of a stop: for the producer, and the process itself."""
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without signal handlers of its own: the process has them from start to end."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+class GatewayProcess:
+    """One gateway process."""
+
+    def __init__(self, settings: Settings, stop: Stop) -> None:
+        """Check everything, connect to nobody but the broker. Raises SettingsError, BrokerError with one line each."""
+        own = settings.gateway
+        self._settings = settings
+        self._stop = stop
+        self.metrics = GatewayMetrics()
+        self.metrics.build_info.labels(__version__).set(1)
+        kafka = settings.kafka
+        common = kafka_properties.common(kafka)
+        bootstrap = common.pop("bootstrap.servers")
+        options = TransportOptions(
+            common_properties=common,
+            producer_properties=kafka_properties.producer_only(kafka),
+            # What is beyond it is refused before it comes here.
+            max_in_flight_bytes=2 * own.max_in_flight_bytes,
+            produce_deadline_s=own.produce_deadline_s,
+        )
+        self._producer = Producer(bootstrap, options, self._died)
+        self._outlet = Outlet(self._producer, self.metrics, own.max_in_flight_bytes)
+        self._gateway = Gateway(settings, self._outlet, self.metrics)
+        clock = RunningClock()
+        self._health = Health(settings.health.stall_s, clock, settings.health.restart_s)
+        check_topics(kafka, [TELEMETRY_TOPIC])
+        self._socket = _listen(own.host, own.port)
+        config = uvicorn.Config(
+            make_app(self._gateway, self.metrics, own),
+            http=BoundedHttp,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=own.max_connections,
+            timeout_graceful_shutdown=max(1, int(settings.health.stop_s - _PRODUCER_ENDS_S - 1)),
+        )
+        # It warns of every request that is no HTTP, and of every connection above the bound.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        self._server = _Server(config)
+        self._status = 0
+
+    def run(self) -> int:
+        """Serve until a signal stops it; return the exit status."""
+        loop = new_event_loop()
+        probes = _serve_probes(self._health, self.metrics, self._settings)
+        try:
+            loop.run_until_complete(self._run(loop))
+        finally:
+            if probes is not None:
+                probes.close()
+            log.info("gateway stopped")
+            self._stop.ended(self._status)
+        return self._status
+
+    async def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._stop.running(lambda: loop.call_soon_threadsafe(self._drain))
+        self._producer.start()
+        beat = asyncio.create_task(self._beat())
+        host, port = self._socket.getsockname()[:2]
+        log.info("gateway listening", extra={"host": host, "port": port})
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            self._drain()
+            beat.cancel()
+            left = await self._producer.close(_PRODUCER_ENDS_S)
+            if left:
+                # Their requests were answered with 503, or cut off: clients send them again.
+                log.warning("stopped with %d records that Kafka did not acknowledge", left)
+
+    def _drain(self) -> None:
+        self._health.draining()
+        self.metrics.ready.set(0)
+        self._server.should_exit = True
+
+    def _died(self, error: TransportFatalError) -> None:
+        """The producer is dead: nothing can be taken any more, so another process must begin anew."""
+        log.critical("%s; the gateway ends, start it again", error)
+        self._status = FAILED
+        self._stop.begin()
+        self._drain()
+
+    async def _beat(self) -> None:
+        while True:
+            self._health.sign_of_life(LOOP)
+            if self._server.started and not self._server.should_exit:
+                self._health.ready()
+                self.metrics.ready.set(1)
+            self.metrics.in_flight_bytes.set(self._producer.in_flight_bytes)
+            self._gateway.observe()
+            await asyncio.sleep(BEAT_S)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bind and listen. Raises SettingsError where the address can't be had."""
+    listener = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        raise SettingsError(
+            f"gateway.host and gateway.port (TELLWIRE_GATEWAY__PORT): {host}:{port} can't be served: {error.strerror}"
+        ) from None
+    listener.settimeout(0.0)
+    return listener
+
+
+def _serve_probes(health: Health, metrics: GatewayMetrics, settings: Settings) -> HealthServer | None:
+    own = settings.metrics
+    if not own.enabled:
+        return None
+    try:
+        server = HealthServer(health, metrics.registry, own.host, own.port)
+    except OSError as error:
+        raise SettingsError(
+            f"metrics.port (TELLWIRE_METRICS__PORT): {own.host}:{own.port} can't be served: {error.strerror}; "
+            "give another one, or 0 for any free one"
+        ) from None
+    log.info("serving /metrics, /livez and /readyz", extra={"host": own.host, "port": server.port})
+    return server
