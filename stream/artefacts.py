@@ -22,7 +22,7 @@ from models import artifact
 from models.engine import Engine
 from models.errors import ArtifactError, PolicyError
 from models.policy import parse_policy, read_policy
-from stream.kernel_cache import tolerate_full_disk
+from stream import kernel_cache
 from stream.metrics import Metrics
 from stream.settings import ArtefactSettings
 from stream.trial import Candidate, NotTriedError, Trial, TrialLimits, one_line
@@ -58,7 +58,7 @@ class Artefacts:
 
         What ships with the package is loaded without a trial: whoever could change it could change the code.
         """
-        tolerate_full_disk()  # before anything is compiled
+        kernel_cache.prepare()  # before anything is compiled
         self._settings = settings
         self._metrics = metrics
         self._trial = Trial(TrialLimits(settings.trial_timeout_s, settings.trial_memory_mib))

@@ -61,12 +61,12 @@ def _try(data: bytes) -> tuple[int, str]:
     from models.errors import ArtifactError, PolicyError  # noqa: PLC0415
     from models.policy import parse_policy  # noqa: PLC0415
     from models.trial import try_out  # noqa: PLC0415
-    from stream.kernel_cache import tolerate_full_disk  # noqa: PLC0415
+    from stream import kernel_cache  # noqa: PLC0415
     from stream.trial import Candidate  # noqa: PLC0415
 
     candidate = msgspec.msgpack.decode(data, type=Candidate)
     del data
-    tolerate_full_disk()
+    kernel_cache.prepare()
     try:
         policy = parse_policy(candidate.policy, candidate.policy_name, known_signals=SIGNALS)
         try_out(Engine.build(candidate.bundle, policy), time.process_time)

@@ -58,6 +58,7 @@ def score(  # noqa: PLR0917 - typer calls it by name
     # Both import the compiled kernels, which takes seconds: after what can be wrong before.
     from models.engine import Engine
     from models.offline import OfflineScorer, parse_cuts
+    from stream import kernel_cache
 
     try:
         cuts = parse_cuts(at)
@@ -65,6 +66,7 @@ def score(  # noqa: PLR0917 - typer calls it by name
         raise typer.BadParameter(str(error), param_hint="--at") from None
     try:
         total = None if records else count_recordings(path)
+        kernel_cache.prepare()
         scorer = OfflineScorer(Engine.load(artifacts, policy=policy), cuts, stream=stream)
         with open_table(out) as table, bar("scoring sessions", total) as advance:
             summary = _Summary()

@@ -9,11 +9,11 @@ def warm_up() -> None:
 
     from features.session import warm_up as warm_up_features
     from models.engine import Engine
-    from stream.kernel_cache import tolerate_full_disk
+    from stream import kernel_cache
     from stream.state.tally import warm_up as warm_up_state
 
     began = time.monotonic()
-    tolerate_full_disk()
+    kernel_cache.prepare()
     warm_up_features()
     warm_up_state()
     Engine.load()
