@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable
+from typing import Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -9,6 +10,9 @@ import orjson
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from stream.health import Health, Phase
+
+_LOOKS_EVERY_S: Final = 0.1
+"""How often the thread looks whether it is to end, s: a stop waits for it, and the next process for the stop."""
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -42,7 +46,9 @@ class HealthServer:
             return [orjson.dumps(health.report()) + b"\n"]
 
         self._server: WSGIServer = make_server(host, port, app, handler_class=_QuietHandler)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="probes", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_LOOKS_EVERY_S,), name="probes", daemon=True
+        )
         self._thread.start()
 
     @property

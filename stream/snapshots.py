@@ -46,6 +46,8 @@ KEPT_PER_PLACE: Final = 2
 """
 MAX_TRIES: Final = 3
 """Snapshots of one kind and flow that are read to fall back to one."""
+_POLL_S: Final = 0.1
+"""Longest wait for a record, s: a stop waits for its end, and the next process for the stop."""
 _LATEST: Final = b"/latest"
 _PLACES: Final = frozenset(f"{kind}/{flow}" for kind in (TREES, CALIBRATION) for flow in FLOWS)
 _LATEST_KEYS: Final = frozenset(f"{place}/latest".encode() for place in _PLACES)
@@ -140,7 +142,7 @@ class SnapshotReader:
     def _follow(self) -> None:
         while not self._stopping.is_set():
             try:
-                message = self._consumer.poll(0.5)
+                message = self._consumer.poll(_POLL_S)
                 if message is not None:
                     self._read(message)
             except KafkaException as error:

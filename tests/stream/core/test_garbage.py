@@ -41,6 +41,23 @@ def test_pauses_do_not_grow_with_what_is_kept_and_cycles_go(kept: int) -> None:
     _in_a_process(script)
 
 
+def test_what_the_start_made_is_not_looked_at() -> None:
+    script = """
+        import gc
+        from stream.garbage import quiet_garbage_collector
+
+        gc.disable()
+        made = [[i] for i in range(100_000)]
+        looked = []
+        gc.callbacks.append(lambda phase, info: looked.append(phase))
+        quiet_garbage_collector()
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > 100_000
+        assert not looked
+        """
+    _in_a_process(script)
+
+
 def test_a_cycle_given_up_after_a_look_goes_at_rest_only() -> None:
     """The collector does not see it under load, whoever calls it; a process with nothing to do looks at everything."""
     script = """
