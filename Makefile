@@ -17,7 +17,7 @@ LOCK_ALONE := $(UV) pip compile -q --universal --python-version 3.11 --generate-
 	--no-annotate
 LOCK := $(LOCK_ALONE) --extra embedded --extra gateway --extra train --group build
 
-.PHONY: help setup setup-dev demo test faults fuzz lint format contracts collector bench guard lock kafka wheel clean
+.PHONY: help setup setup-dev demo test faults fuzz lint format contracts collector bench guard lock kafka kafka-jars wheel clean
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ bench: $(VENV)/.dev ## Measure all that bench/REPORT.md tells, beside Faust, Qui
 
 guard: $(VENV)/.dev ## Fail when the worker costs more CPU an event, beside the hand-written loop, than is committed
 	@$(BIN)/python -m bench --guard $(ARGS)
+
+kafka-jars: $(VENV)/.dev ## Fetch the real Apache Kafka of the tests into .cache (once; needs Java 17 and Maven)
+	@$(BIN)/python -m tests.support.kafka --fetch
 
 kafka: $(VENV)/.dev ## Run a real Apache Kafka on a localhost port until Ctrl-C (needs Java 17 and Maven)
 	@$(BIN)/python -m tests.support.kafka $(ARGS)

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.support import UnavailableError, kafka
 from tests.support.kafka import KafkaBroker
-from tests.support.process import Deadline
+from tests.support.process import Deadline, free_ports
 from tests.support.redis import RedisServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,6 +122,14 @@ def test_servers_die_with_a_killed_test_run(tmp_path: Path) -> None:
         with pytest.raises(redis.exceptions.ConnectionError):
             client.ping()
     client.close()
+
+
+def test_free_ports_are_none_that_the_system_gives_to_clients() -> None:
+    ports = free_ports(50)
+    assert len(set(ports)) == 50
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first = int(given.read_text().split()[0]) if given.exists() else 49_152
+    assert 1_024 < min(ports) < max(ports) < first
 
 
 @pytest.mark.parametrize("missing", ["java", "mvn"])

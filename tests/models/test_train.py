@@ -182,6 +182,7 @@ def test_what_ships_fits_this_registry() -> None:
     assert calibration.state == "prior"
 
 
+@pytest.mark.recorded
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_shipped_artefacts_are_reproduced_byte_for_byte(tmp_path: Path) -> None:

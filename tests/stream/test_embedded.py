@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from stream.embedded import EmbeddedBroker, EmbeddedError, EmbeddedStore
+from tests.support.process import children_of, is_running
 
 PRODUCE = """
 import sys
@@ -46,19 +47,6 @@ def read_all(bootstrap: str, topic: str, partitions: int, count: int) -> set[byt
         return values
     finally:
         consumer.close()
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def children_of(pid: int) -> list[int]:
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    return [int(line.split()[0]) for line in listed.splitlines() if int(line.split()[1]) == pid]
 
 
 def test_the_broker_has_the_topics_with_their_partitions() -> None:

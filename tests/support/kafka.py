@@ -1,6 +1,7 @@
 """A real Apache Kafka in KRaft mode for tests: jars from Maven Central, one JVM a broker, on free localhost ports.
 
-As a script it is a broker for people without a container engine: `python -m tests.support.kafka [PORT]`.
+As a script it is a broker for people without a container engine: `python -m tests.support.kafka [PORT]`; with `--fetch`
+it only fetches what it needs.
 """
 
 from __future__ import annotations
@@ -362,8 +363,12 @@ def _until_signalled() -> Iterator[None]:
 
 def main(arguments: list[str]) -> int:
     """Run one broker until it is interrupted; prints its bootstrap address on standard output."""
-    ports = [int(arguments[0])] if arguments else None
     try:
+        if arguments == ["--fetch"]:
+            find_java()
+            kafka_jars()
+            return 0
+        ports = [int(arguments[0])] if arguments else None
         with KafkaBroker(ports=ports) as broker, _until_signalled():
             print(broker.bootstrap, flush=True)
             print("A Kafka broker answers there. Ctrl-C stops it and deletes its data.", file=sys.stderr, flush=True)

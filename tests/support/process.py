@@ -1,9 +1,11 @@
-"""Starts server processes that die with the test run, and finds free ports for them."""
+"""Starts server processes that die with the test run, finds free ports for them, and looks at processes that run."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +13,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from tests.support import require
 
 # Becomes the server itself (exec), after asking Linux to be killed with the thread that started it: a test run that is
 # killed leaves no server behind. Start servers from a thread that lives as long as they should.
@@ -24,13 +28,22 @@ os.execvp(sys.argv[2], sys.argv[2:])
 """
 
 
+_PORTS = range(10_240, 32_768)
+"""Below those that systems hand out to outgoing connections: a client that asks again and again for a server that is
+away would get the server's port for its own end one day, and be connected with itself while the server can't start."""
+
+
 def free_ports(count: int) -> list[int]:
-    """Return `count` different TCP ports of 127.0.0.1 that were free just now."""
+    """Return `count` different TCP ports of 127.0.0.1 that were free just now, and that no client is given."""
+    found: list[int] = []
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+            if len(found) == count:
+                return found
+            with contextlib.suppress(OSError):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                found.append(port)
+    raise RuntimeError(f"no {count} ports of 127.0.0.1 are free")
 
 
 def spawn(command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
@@ -79,3 +92,23 @@ class Deadline:
             time.sleep(self._pause_s)
         self._first = False
         return time.monotonic() < self._end
+
+
+def _running() -> dict[int, tuple[int, str]]:
+    """Parent and command line of each process; what ended and nobody asked about yet runs no more. Needs `ps`."""
+    tool = shutil.which("ps")
+    require(tool, "ps is needed to see what runs (Debian: procps)")
+    columns = [str(tool), "-ww", "-A", "-o", "pid=,ppid=,stat=,args="]
+    with subprocess.Popen(columns, stdout=subprocess.PIPE, text=True) as asked:
+        rows = [line.split(None, 3) for line in asked.communicate()[0].splitlines()]
+    return {int(row[0]): (int(row[1]), row[3]) for row in rows if row[2][0] != "Z" and int(row[0]) != asked.pid}
+
+
+def is_running(pid: int) -> bool:
+    """Say whether process `pid` runs."""
+    return pid in _running()
+
+
+def children_of(pid: int) -> dict[int, str]:
+    """Return the running children of process `pid`, each with its command line."""
+    return {child: line for child, (parent, line) in _running().items() if parent == pid}

@@ -23,6 +23,7 @@ DATA = Path(__file__).parents[4] / "shared" / "data"
 WANTED = {"sapimouse_gen": 6, "delbot": 25, "captcha2017": 25, "aalto_sample": 15, "mobikey": 3, "key_gen": 6}
 
 
+@pytest.mark.recorded
 def test_one_partition_gives_the_offline_scores_bit_for_bit(pipeline: Pipeline) -> None:
     require((DATA / "sessions.parquet").exists(), "the recorded sessions (../shared/data) are missing")
     left = dict(WANTED)

@@ -25,6 +25,7 @@ from stream.demo.children import Child, DemoError, python, stop_all
 from stream.demo.parts import Choice, Endpoints, environment
 from stream.demo.run import Demo, Started
 from stream.embedded import EmbeddedStore
+from tests.support.process import Deadline, children_of, is_running
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 
@@ -40,16 +41,9 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "command_line", lambda role: python(str(FAKE), role))
 
 
-def children_of_this_process() -> list[str]:
-    listing = subprocess.run(
-        ["ps", "-o", "args=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=True
-    )
-    return [line for line in listing.stdout.splitlines() if "ps -o" not in line and "defunct" not in line]
-
-
 @pytest.mark.usefixtures("stand_ins")
 def test_it_runs_to_its_summary_and_loses_nothing(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    before = children_of_this_process()
+    before = children_of(os.getpid())
     code = Demo(Choice(seconds=4.0, rate=8.0, as_json=True, seed=5), Console(file=io.StringIO())).run()
     lines = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
     assert code == 0
@@ -68,12 +62,12 @@ def test_it_runs_to_its_summary_and_loses_nothing(capfdbinary: pytest.CaptureFix
     assert sum(row["sessions"] for row in summary["families"]) == summary["sessions"] > 10
     assert summary["received_to_acked"]["p50_ms"] == pytest.approx(1.0)
     assert summary["received_to_scored"]["p50_ms"] == pytest.approx(1.5)
-    assert children_of_this_process() == before
+    assert children_of(os.getpid()) == before
 
 
 @pytest.mark.usefixtures("stand_ins")
 def test_a_part_that_dies_ends_it_with_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = children_of_this_process()
+    before = children_of(os.getpid())
     monkeypatch.setenv("DIE_AFTER", "20")
     with pytest.raises(DemoError) as caught:
         Demo(Choice(seconds=30.0, rate=8.0), Console(file=io.StringIO())).run()
@@ -82,15 +76,15 @@ def test_a_part_that_dies_ends_it_with_its_log(monkeypatch: pytest.MonkeyPatch) 
     log = Path(said[0].rpartition(" ")[2])
     assert log.read_text().strip().endswith("something went wrong in the stand-in")
     assert said[-1].strip() == "something went wrong in the stand-in"
-    assert children_of_this_process() == before
+    assert children_of(os.getpid()) == before
 
 
 def test_a_part_that_cannot_start_ends_it_with_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = children_of_this_process()
+    before = children_of(os.getpid())
     monkeypatch.setattr(parts, "command_line", lambda _: python("-c", "import sys; sys.exit('no such model')"))
     with pytest.raises(DemoError, match=r"the worker ended by itself \(exit code 1\)[\s\S]*no such model"):
         Demo(Choice(seconds=30.0), Console(file=io.StringIO())).run()
-    assert children_of_this_process() == before
+    assert children_of(os.getpid()) == before
 
 
 def started(tmp_path: Path) -> tuple[subprocess.Popen[str], Started]:
@@ -157,16 +151,13 @@ def test_a_killed_demo_takes_its_children_with_it(tmp_path: Path) -> None:
     assert process.stdout is not None
     pid = int(process.stdout.readline())
     time.sleep(0.5)
-    os.kill(pid, 0)
+    assert is_running(pid)
     process.kill()
     process.communicate()
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
+    deadline = Deadline(10)
+    while deadline.waits():
+        if not is_running(pid):
             return
-        time.sleep(0.05)
     os.kill(pid, signal.SIGKILL)
     pytest.fail("the child outlived the demo")
 
