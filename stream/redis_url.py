@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -25,21 +26,22 @@ class SentinelUrl(NamedTuple):
 
 def parse_sentinel_url(url: str) -> SentinelUrl | None:
     """Return what a sentinel URL says, None for a URL of another kind. Raises `ValueError`, quoting nothing of it."""
-    scheme, separator, _ = url.partition("://")
+    scheme, separator, rest = url.partition("://")
     server_scheme = _SCHEMES.get(scheme.lower())
     if not separator or server_scheme is None:
         return None
+    # Taken apart here: a URL has one host, and newer Pythons refuse several where one of them stands in brackets.
+    place = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    user, at, hosts = place.rpartition("@")
     try:
-        parts = urlsplit(url)
-        user, at, hosts = parts.netloc.rpartition("@")
+        parts = urlsplit(f"{server_scheme}://{user}{at}sentinel{rest[len(place) :]}")
         service, _, number = parts.path.removeprefix("/").partition("/")
         sentinels = tuple(_address(host) for host in hosts.split(","))
     except ValueError:
         raise ValueError(_WRONG) from None
     if not service or (number and not number.isdigit()):
         raise ValueError(_WRONG)
-    query = f"?{parts.query}" if parts.query else ""
-    server_url = f"{server_scheme}://{user}{at}sentinel/{number or 0}{query}"
+    server_url = parts._replace(path=f"/{number or 0}", fragment="").geturl()
     return SentinelUrl(sentinels, unquote(service), server_url, server_scheme == "rediss")
 
 

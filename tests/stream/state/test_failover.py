@@ -193,6 +193,7 @@ class TestSentinel:
         ("url", "sentinels", "service", "server_url", "is_tls"),
         [
             ("redis+sentinel://h/s", (("h", 26379),), "s", "redis://sentinel/0", False),
+            ("Redis+Sentinel://h/s?timeout=1#x", (("h", 26379),), "s", "redis://sentinel/0?timeout=1", False),
             (
                 "rediss+sentinel://u:p%40@a:1,b,[::1]:3/my%20s/4",
                 (("a", 1), ("b", 26379), ("::1", 3)),
@@ -218,6 +219,8 @@ class TestSentinel:
             "redis+sentinel://h:hunter2/s",
             "redis+sentinel://u:hunter2@h,,g/s",
             "redis+sentinel://h/s/hunter2",
+            "redis+sentinel://h,[::1/hunter2",
+            "redis+sentinel://u:[hunter2@h/s",
         ],
     )
     def test_a_wrong_url(self, url: str) -> None:
