@@ -16,8 +16,7 @@ It knows nothing of what the records mean, and imports nothing of the packages a
 
 from __future__ import annotations
 
-from faust.transport.drivers import TRANSPORTS
-
+from .bare_faust import TRANSPORTS
 from .chunk import Chunk
 from .driver import Transport, configure
 from .errors import (
