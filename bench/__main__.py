@@ -159,7 +159,7 @@ def _measure_all(plan: Plan, wanted: list[str], results: dict[str, Any], file: P
             arguments = shlex.join(sys.argv[1:])
             command = f"make bench ARGS='{arguments}'" if arguments else "make bench"
             results[name] = found | {"command": command, "rounds": plan.rounds}
-            results["machine"] = describe()
+            results["machine"] = describe(world.cores) | world.servers()
             results["versions"] = {one.name: versions(one) for one in IN_DRAIN}
             # After each section: a long run that is cut off keeps what it has.
             file.write_text(json.dumps(results, indent=1) + "\n")

@@ -43,11 +43,11 @@ FAUST: Final = Contestant(
     "naive Faust",
     ("bench.contestants.naive_faust",),
     "bench-faust",
-    speed=0.08,
+    speed=0.05,
     note="the stock framework with uvloop, one event at a time",
 )
 QUIX: Final = Contestant(
-    "Quix Streams", ("bench.contestants.quix",), "bench-quix", speed=0.15, note="a function applied to each event"
+    "Quix Streams", ("bench.contestants.quix",), "bench-quix", speed=0.1, note="a function applied to each event"
 )
 BYTEWAX: Final = Contestant(
     "Bytewax",

@@ -61,14 +61,25 @@ def memory_mb(pid: int | str, what: str = "VmRSS") -> float:
     return int(found[1]) / 1024.0 if found else 0.0
 
 
-def describe() -> dict[str, str]:
+def describe(cores: Cores) -> dict[str, str]:
     """Say what the figures were measured on."""
     processor = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     memory = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text(encoding="ascii"))
     return {
         "processor": processor[1].strip() if processor else platform.machine(),
-        "cores": f"{os.cpu_count()}, of which the worker has one and all else another",
+        "cores": f"{os.cpu_count()}, of which the worker has one and all else another{_shared(cores)}",
         "memory": f"{int(memory[1]) / 1024**2:.1f} GiB" if memory else "unknown",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
     }
+
+
+def _shared(cores: Cores) -> str:
+    """Say where both are threads of one core: then what one does slows the other down."""
+    (first, *_) = cores.worker
+    file = Path(f"/sys/devices/system/cpu/cpu{first}/topology/thread_siblings_list")
+    siblings = set()
+    for part in file.read_text(encoding="ascii").strip().split(",") if file.is_file() else []:
+        low, _, high = part.partition("-")
+        siblings |= set(range(int(low), int(high or low) + 1))
+    return " (both are hardware threads of one core)" if cores.rest & siblings else ""

@@ -12,20 +12,20 @@ class Plan:
 
     rounds: int = 3
     """Interleaved repetitions."""
-    events: int = 40_000
+    events: int = 30_000
     """Backlog of tellwire and the limits; the others get their share of it."""
     live: int = 10_000
     """Live sessions of that backlog."""
     rates: tuple[float, ...] = (100.0, 500.0, 1_000.0)
     """Open-loop events a second; half of the drain rate is added."""
-    loop_s: float = 12.0
+    loop_s: float = 8.0
     sessions: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     partitions: tuple[int, ...] = (4, 64)
     workers: tuple[int, ...] = (1, 2, 3)
     rounds_of_many: int = 1
     """Repetitions of loads with `MANY` sessions: making them known takes minutes."""
-    memory_s: float = 120.0
-    starts: int = 5
+    memory_s: float = 60.0
+    starts: int = 4
 
     def loads(self) -> dict[str, Load]:
         """Return the loads whose CPU time an event is compared, by what they vary; the usual one first."""

@@ -269,4 +269,9 @@ def _start(found: Results) -> list[str]:
 def _flame(found: Results) -> list[str]:
     if found.get("why_not"):
         return [f"No profile: {found['why_not']}"]
-    return ["A worker that drains a backlog: what holds the interpreter's lock; the wider, the more of the time."]
+    told = (
+        "A worker that drains a backlog, callers above: who holds the interpreter's lock, by py-spy; the wider, the "
+        "more of the time. Threads of librdkafka do not need the lock, and compiled kernels stand under the function "
+        "that calls them. Open the picture by itself to read the narrow frames."
+    )
+    return [told]

@@ -1,12 +1,12 @@
 """One worker beside its CPU time: start, memory under load, Redis memory, stalls of its loop; and its profile."""
 
-import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any, Final
 
+from bench import flame
 from bench.drain import Load
 from bench.environments import PROFILER, TELLWIRE, Contestant, folder
 from bench.figures import slope
@@ -151,25 +151,20 @@ def _late(member: Member) -> dict[str, float]:
 def flame_graph(world: World, events: int, to: Path) -> str | None:
     """Profile a worker that drains a backlog, into an SVG; return why it can't be done, or None."""
     world.fresh()
+    raw = world.folder / "stacks.txt"
     with world.running(TELLWIRE) as members:
         world.wait_ready(members)
         events = SESSIONS + 2 * events
         world.backlog(events, SESSIONS)
         spy = [str(folder(PROFILER) / "bin" / "py-spy"), "record", "--pid", str(members[0].process.pid)]
-        options = [
-            "--duration",
-            str(_PROFILED_S),
-            "--rate",
-            "250",
-            "--gil",
-            "--format",
-            "flamegraph",
-            "--output",
-            str(to),
-        ]
+        options = ["--duration", str(_PROFILED_S), "--rate", "400", "--gil", "--format", "raw", "--output", str(raw)]
         done = subprocess.run([*spy, *options], capture_output=True, text=True, check=False)
         wait_done(world, events, members[0].check)
-    if to.is_file():
-        # Its subtitle is the whole command, with this machine's folders.
-        to.write_text(re.sub(r"\S*/py-spy record[^<]*", "py-spy record --gil", to.read_text(encoding="utf-8")))
-    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["py-spy failed"])[-1]
+    if done.returncode or not raw.is_file():
+        return (done.stderr.strip().splitlines() or ["py-spy failed"])[-1]
+    found = flame.tree(raw.read_text(encoding="utf-8").splitlines())
+    if not found.count:
+        return "py-spy saw nothing"
+    title = "A worker that drains a backlog: who holds the interpreter's lock"
+    to.write_text(flame.draw(found, title), encoding="utf-8")
+    return None

@@ -1,6 +1,7 @@
 """What surrounds a contestant: broker, store, topics, the backlog, its processes, and the audit of what it did."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from bench.environments import Contestant
 from bench.machine import Cores, busy_s, cpu_s, main_thread_cpu_s, memory_mb, pin, two_cores
 from bench.outcome import Audit, Failed, judge_echo, judge_numbers
 from stream import topics
-from tests.support.kafka import KafkaBroker
+from tests.support.kafka import KAFKA_VERSION, KafkaBroker, find_java
 from tests.support.log_reader import read_topic, topic_id
 from tests.support.process import end, free_ports, spawn, tail
 from tests.support.redis import RedisServer
@@ -152,6 +153,15 @@ class World:
             if time.monotonic() > deadline:
                 raise Failed("it was not ready in time")
             time.sleep(0.02)
+
+    def servers(self) -> dict[str, str]:
+        """Return which versions broker and store are, as they say themselves."""
+        with self.redis.client(10.0) as client:
+            told = client.info("server")
+        java = subprocess.run([find_java(), "-version"], capture_output=True, text=True, check=False).stderr
+        runtime = re.search(r'version "([^"]+)"', java)
+        store = f"Valkey {told['valkey_version']}" if "valkey_version" in told else f"Redis {told['redis_version']}"
+        return {"broker": f"Apache Kafka {KAFKA_VERSION} on Java {runtime[1] if runtime else '?'}", "store": store}
 
     def used_s(self, members: list[Member]) -> dict[str, float]:
         """Return the time used so far, s: CPU time of workers and servers, and how long both cores were busy.
