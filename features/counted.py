@@ -7,6 +7,7 @@ import functools
 import math
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -25,7 +26,7 @@ class Counted(NamedTuple):
     """float64[len(PAIRS) * len(WINDOWS)], in the order of the registry; NaN where unknown."""
     velocity: dict[str, Velocity]
     """By `<entity>_<what>`, without those that are unknown."""
-    text: bytes
+    text: msgspec.Raw
     """`velocity` as JSON."""
 
 
@@ -43,7 +44,7 @@ def counted(parts: Parts) -> Counted:
                 features[index * len(WINDOWS) + window] = value
         velocity[name] = _shown(count)
     features.flags.writeable = False
-    return Counted(features, velocity, encode(velocity))
+    return Counted(features, velocity, msgspec.Raw(encode(velocity)))
 
 
 @functools.lru_cache(maxsize=2 * REMEMBERED)

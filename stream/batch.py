@@ -1,7 +1,6 @@
 """What a chunk's records are on their way through the stages: items, what was refused, what was scored."""
 
 from dataclasses import dataclass, field
-from typing import Final
 
 import msgspec
 from confluent_kafka import Message
@@ -54,9 +53,6 @@ class Halves(msgspec.Struct, frozen=True, gc=False):
     after: bytes
 
 
-NOTHING: Final = Halves(b"", b"")
-
-
 class Evaluated(msgspec.Struct, gc=False):
     """One scored record: its encoded risk event and, where its session is in the sample, its served vector."""
 
@@ -69,7 +65,6 @@ class Evaluated(msgspec.Struct, gc=False):
     stages_ms: dict[str, float]
     """Time by stage, ms; one object for all that was evaluated together, complete after the last."""
     risk: Halves
-    """Empty, as the served vector is, where the record is only folded again: its event was published long ago."""
     served: bytes | None
 
 
@@ -83,6 +78,8 @@ class Batch:
     rejected: list[Refused] = field(default_factory=list)
     filtered: int = 0
     evaluated: list[Evaluated] = field(default_factory=list)
+    folded_only: int = 0
+    """Records that were scored and are not told: their events were published long ago."""
     touched: dict[str, None] = field(default_factory=dict)
     erased: dict[str, None] = field(default_factory=dict)
     """Sessions to forget; where one is also `touched`, it began anew behind its erasure."""

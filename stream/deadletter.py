@@ -85,6 +85,14 @@ class DeadLetterLimit:
         self._recent.append(bad)
         self._bad += bad
 
+    def observe_good(self, count: int) -> None:
+        """Count so many records that are no dead letters."""
+        if self._bad:
+            for _ in range(count):
+                self.observe(bad=False)
+        else:
+            self._recent.extend([False] * min(count, self._recent.maxlen or 0))
+
     @property
     def exceeded(self) -> bool:
         """Whether a full window holds too many dead letters."""

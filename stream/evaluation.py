@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
+from msgspec import Raw
 
 from features.counted import counted
 from features.fill import fill_contexts, fill_counters
@@ -19,12 +20,12 @@ from models.scorer import FloatArray
 from models.snapshots import SnapshotSet
 from schemas.deadletter import DeadLetterReason
 from schemas.envelope import Rejected, encode
-from schemas.risk import CHANNELS, RiskEvent, SignalValue, Source, Velocity, Versions
+from schemas.risk import CHANNELS, RiskEvent, SignalValue, Source
 from schemas.served import ServedFeatures
 from schemas.signals import Signal
 from schemas.telemetry import Telemetry
 from stream import __version__
-from stream.batch import NOTHING, Batch, ErasureItem, Evaluated, Item
+from stream.batch import Batch, ErasureItem, Evaluated, Item
 from stream.counters import ChunkCounters
 from stream.metrics import Stage
 from stream.outgoing import HalfEncoder
@@ -64,7 +65,7 @@ class Evaluator:
         self._ref_key_version = ref_key_version
         self._now_ms = now_ms
         self._halves = HalfEncoder()
-        self._versions_of: tuple[Engine, SnapshotSet, Versions] | None = None
+        self._versions_of: tuple[Engine, SnapshotSet, Raw] | None = None
 
     def evaluate(
         self,
@@ -159,115 +160,117 @@ class Evaluator:
         stages_ms = {"features": features_s * 1000.0, "models": models_s * 1000.0}
         velocity = [each.velocity for each in shown]
         assessments = engine.assess_chunk(vectors, raw, metas, signals, velocity, degraded, snapshot)
-        for i, (item, assessment) in enumerate(zip(segment, assessments, strict=True)):
-            meta = metas[i]
-            risk_event = self._risk_event(owned, item, meta, assessment, signals[i], velocity[i], degraded[i], snapshot)
-            served = self._served(item, meta, assessment, vectors[i], raw[i], risk_event)
-            told = item.offset >= owned.publish_from
+        versions, scored_at = self._versions(snapshot), self._now_ms()
+        for i, (item, assessment, meta) in enumerate(zip(segment, assessments, metas, strict=True)):
+            is_logged = self._is_logged(item, meta)
+            if item.offset < owned.publish_from:
+                batch.folded_only += 1
+                continue
+            told = _risk_event(
+                owned, item, meta, assessment, signals[i], shown[i].text, degraded[i], versions, scored_at
+            )
             batch.evaluated.append(
                 Evaluated(
                     item,
-                    risk_event.evaluation_id,
-                    risk_event.scored_at,
-                    meta.flow,
+                    told.evaluation_id,
+                    scored_at,
+                    told.flow,
                     assessment.decision.action,
                     degraded[i],
                     stages_ms,
-                    self._halves.encode(risk_event, shown[i].text) if told else NOTHING,
-                    encode(served) if told and served is not None else None,
+                    self._halves.encode(told),
+                    encode(_served(told, item, meta, assessment, vectors[i], raw[i])) if is_logged else None,
                 )
             )
         stages_ms["decide"] = lap("decide") * 1000.0
 
-    def _risk_event(  # noqa: PLR0917 - all that one event is made of, called once
-        self,
-        owned: OwnedPartition,
-        item: Item,
-        meta: Meta,
-        assessment: Assessment,
-        signals: dict[str, SignalValue],
-        velocity: dict[str, Velocity],
-        degraded: list[str],
-        snapshot: SnapshotSet,
-    ) -> RiskEvent:
-        event, origin = item.event, item.origin
-        # The id names the first place, the source the present one: who dedupes by either sees it once (ADR 0006).
-        partition, offset = (owned.number, item.offset) if origin is None else origin[:2]
-        return RiskEvent(
-            evaluation_id=f"{owned.topic_id}:{partition}:{offset}",
-            event_id=event.event_id,
-            session_id=event.session_id,
-            tenant=event.tenant,
-            flow=meta.flow,  # type: ignore[arg-type]
-            source=Source(topic=owned.topic, topic_id=owned.topic_id, partition=owned.number, offset=item.offset),
-            sequence=meta.evaluations,
-            evaluation_status="new" if meta.evaluations == 1 else "superseding",
-            is_final=isinstance(event, Telemetry) and event.end is not None,
-            replayed=item.offset <= owned.published_to,
-            redriven=origin is not None,
-            effective_at=event.effective_at,
-            observed_at=event.observed_at,
-            ingested_at=item.ingested_ms,
-            scored_at=self._now_ms(),
-            observed_s=max(0, meta.last_effective_ms - meta.first_effective_ms) / 1000.0,
-            scores=assessment.scores,
-            risk_score=assessment.risk_score,
-            risk_level=assessment.risk_level,
-            decision=assessment.decision,
-            reasons=assessment.reasons,
-            signals=signals,
-            coverage=assessment.coverage,
-            missing_signals=assessment.missing_signals,
-            degraded=degraded,
-            velocity=velocity,
-            versions=self._versions(snapshot),
-            latency_ms={},
-            account_ref=meta.account_ref,
-            device_ref=meta.device_ref,
-            state_cold=meta.state_cold,
-        )
-
-    def _served(
-        self,
-        item: Item,
-        meta: Meta,
-        assessment: Assessment,
-        vector: FloatArray,
-        raw: FloatArray,
-        event: RiskEvent,
-    ) -> ServedFeatures | None:
-        """The served vector, where the session is in the sample. Chosen at its first event, then kept."""
+    def _is_logged(self, item: Item, meta: Meta) -> bool:
+        """Whether the served vector is told: the session is in the sample, chosen at its first event, then kept."""
         if meta.logged_ratio < 0.0:
-            meta.logged_ratio = self._sampler.choose(event.session_id, item.ingested_ms)
-        if meta.logged_ratio == 0.0:
-            return None
-        return ServedFeatures(
-            evaluation_id=event.evaluation_id,
-            session_id=event.session_id,
-            flow=event.flow,
-            cell=list(assessment.cell),
-            features_hash=REGISTRY_HASH,
-            features=vector.tolist(),
-            raw=_channels(raw.tolist()),
-            raw_max=_channels(meta.raw_max),
-            overall=assessment.scores.overall,
-            flagged_by=list(assessment.flagged_by),
-            cohort="unlabelled",
-            sequence=event.sequence,
-            is_final=event.is_final,
-            ingested_at=item.ingested_ms,
-            observed_s=event.observed_s,
-            sampling_ratio=meta.logged_ratio,
-            source_ref=meta.account_ref or meta.device_ref or meta.ip_ref,
-        )
+            meta.logged_ratio = self._sampler.choose(item.event.session_id, item.ingested_ms)
+        return meta.logged_ratio != 0.0
 
-    def _versions(self, snapshot: SnapshotSet) -> Versions:
-        """The versions block; one object for an engine and a snapshot, since nothing else in it ever changes."""
+    def _versions(self, snapshot: SnapshotSet) -> Raw:
+        """The versions block, encoded once for an engine and a snapshot: nothing else in it ever changes."""
         known, engine = self._versions_of, self._engine
         if known is None or known[0] is not engine or known[1] is not snapshot:
             made = engine.versions_of(pipeline=__version__, snapshot=snapshot, ref_key=self._ref_key_version)
-            known = self._versions_of = (engine, snapshot, made)
+            known = self._versions_of = (engine, snapshot, Raw(encode(made)))
         return known[2]
+
+
+def _risk_event(  # noqa: PLR0917 - all that one event is made of, called once
+    owned: OwnedPartition,
+    item: Item,
+    meta: Meta,
+    assessment: Assessment,
+    signals: dict[str, SignalValue],
+    velocity: Raw,
+    degraded: list[str],
+    versions: Raw,
+    scored_at: int,
+) -> RiskEvent:
+    """The event to be encoded. What many events share is in it encoded already."""
+    event, origin = item.event, item.origin
+    # The id names the first place, the source the present one: who dedupes by either sees it once (ADR 0006).
+    partition, offset = (owned.number, item.offset) if origin is None else origin[:2]
+    return RiskEvent(
+        evaluation_id=f"{owned.topic_id}:{partition}:{offset}",
+        event_id=event.event_id,
+        session_id=event.session_id,
+        tenant=event.tenant,
+        flow=meta.flow,  # type: ignore[arg-type]
+        source=Source(topic=owned.topic, topic_id=owned.topic_id, partition=owned.number, offset=item.offset),
+        sequence=meta.evaluations,
+        evaluation_status="new" if meta.evaluations == 1 else "superseding",
+        is_final=isinstance(event, Telemetry) and event.end is not None,
+        replayed=item.offset <= owned.published_to,
+        redriven=origin is not None,
+        effective_at=event.effective_at,
+        observed_at=event.observed_at,
+        ingested_at=item.ingested_ms,
+        scored_at=scored_at,
+        observed_s=max(0, meta.last_effective_ms - meta.first_effective_ms) / 1000.0,
+        scores=assessment.scores,
+        risk_score=assessment.risk_score,
+        risk_level=assessment.risk_level,
+        decision=assessment.decision,
+        reasons=assessment.reasons,
+        signals=signals,
+        coverage=assessment.coverage,
+        missing_signals=assessment.missing_signals,
+        degraded=degraded,
+        velocity=velocity,  # type: ignore[arg-type]
+        versions=versions,  # type: ignore[arg-type]
+        latency_ms={},
+        account_ref=meta.account_ref,
+        device_ref=meta.device_ref,
+        state_cold=meta.state_cold,
+    )
+
+
+def _served(
+    event: RiskEvent, item: Item, meta: Meta, assessment: Assessment, vector: FloatArray, raw: FloatArray
+) -> ServedFeatures:
+    return ServedFeatures(
+        evaluation_id=event.evaluation_id,
+        session_id=event.session_id,
+        flow=event.flow,
+        cell=list(assessment.cell),
+        features_hash=REGISTRY_HASH,
+        features=vector.tolist(),
+        raw=_channels(raw.tolist()),
+        raw_max=_channels(meta.raw_max),
+        overall=assessment.scores.overall,
+        flagged_by=list(assessment.flagged_by),
+        cohort="unlabelled",
+        sequence=event.sequence,
+        is_final=event.is_final,
+        ingested_at=item.ingested_ms,
+        observed_s=event.observed_s,
+        sampling_ratio=meta.logged_ratio,
+        source_ref=meta.account_ref or meta.device_ref or meta.ip_ref,
+    )
 
 
 def _erase(owned: OwnedPartition, item: ErasureItem, batch: Batch) -> None:

@@ -4,8 +4,8 @@ An event is encoded as soon as it is scored, while all that it is made of is in 
 can go: encoded at the chunk's end it costs twice as much. Its latency is only known then and put in between.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
@@ -37,39 +37,23 @@ class HalfEncoder:
         self._encode_into = msgspec.json.Encoder().encode_into
         # One buffer for all: an encoder that makes its bytes from nothing enlarges and copies them several times.
         self._room = bytearray(_ROOM_BYTES)
-        self._versions: tuple[object, msgspec.Raw] = (None, msgspec.Raw())
 
-    def encode(self, event: RiskEvent, velocity: bytes) -> Halves:
-        """Encode an event whose `latency_ms` is still empty; `velocity` is its velocity block as JSON.
-
-        The event is unchanged when this returns; nobody else may read it meanwhile.
-        """
-        room, block, versions = self._room, event.velocity, event.versions
-        if self._versions[0] is not versions:
-            self._versions = (versions, msgspec.Raw(encode(versions)))
-        # What is encoded already stands for its block: the encoder copies it.
-        raw: Any = event
-        try:
-            raw.velocity, raw.versions = msgspec.Raw(velocity), self._versions[1]
-            self._encode_into(raw, room)
-        finally:
-            event.velocity, event.versions = block, versions
+    def encode(self, event: RiskEvent) -> Halves:
+        """Encode an event whose `latency_ms` is still empty; any of its blocks may be `msgspec.Raw`, encoded before."""
+        room = self._room
+        self._encode_into(event, room)
         # The last one is it: behind it are texts and truth values only, and a quote in a text is escaped.
         at = room.rindex(_NO_LATENCY) + len(_NO_LATENCY) - 2
-        return Halves(bytes(room[:at]), bytes(room[at + 2 :]))
+        with memoryview(room) as view:
+            return Halves(bytes(view[:at]), bytes(view[at + 2 :]))
 
 
 def outgoing(
-    evaluated: Iterable[Evaluated],
-    partition: int,
-    decode_ms: float,
-    read_ms: float,
-    received_at: float,
-    clock: Callable[[], float],
+    evaluated: Iterable[Evaluated], partition: int, decode_ms: float, read_ms: float, total_ms: float
 ) -> list[OutRecord]:
     """Make the records of scored events for publishing, in the partition of their source and in their order.
 
-    `received_at` is of `clock`, a monotonic one, s. Each event's total latency is that at the making of its record.
+    `total_ms` is what has passed since they were received.
     """
     found: list[OutRecord] = []
     stages: dict[str, float] | None = None
@@ -77,17 +61,16 @@ def outgoing(
     for one in evaluated:
         if one.stages_ms is not stages:
             stages = one.stages_ms
-            latency = encode({"decode": decode_ms, "read": read_ms, **stages})[:-1]
-        subject, id_, time_ms = one.item.event.session_id, one.evaluation_id, one.scored_at
+            latency = encode({"decode": decode_ms, "read": read_ms, **stages, "total": total_ms})
+        subject, id_, time_ms, risk = one.item.event.session_id, one.evaluation_id, one.scored_at, one.risk
         key = subject.encode()
         sent = one.item.headers
         trace = trace_context(sent) if sent else ()
-        total = encode((clock() - received_at) * 1000.0)
-        value = b'%b%b,"total":%b}%b' % (one.risk.before, latency, total, one.risk.after)
         described = cloud_event_headers(RiskEvent, id=id_, subject=subject, time_ms=time_ms, trace=trace)
         size = _FIXED_BYTES + len(id_) + len(key)
         if trace:
             size += _bytes_in(trace)
+        value = b"".join((risk.before, latency, risk.after))
         found.append(OutRecord(RISK_TOPIC, value, key, partition, described, None, size))
         if one.served is not None:
             described = cloud_event_headers(ServedFeatures, id=id_, subject=subject, time_ms=time_ms, trace=trace)

@@ -246,7 +246,7 @@ class Pipeline:
         clock: StageClock,
     ) -> None:
         """Stages 6 and 7: publish and await; then write links, states and watermark; then count."""
-        out, folded_only = self._outgoing(owned, batch, clock)
+        out = self._outgoing(owned, batch, clock)
         # Encoded before anything is published: a state that can't be must not follow events that were.
         cached = owned.sessions
         touched = [(session_id, *cached.get(session_id)) for session_id in batch.touched]
@@ -270,7 +270,7 @@ class Pipeline:
         if batch.erased:
             forget_members()
         clock.lap("write")
-        self._count(owned, batch, folded_only)
+        self._count(owned, batch)
 
     async def _publish_all(self, owned: OwnedPartition, chunk: Chunk, out: list[OutRecord], last_offset: int) -> None:
         if not chunk.is_current():
@@ -303,10 +303,9 @@ class Pipeline:
             self._metrics.links_dropped.inc(owned.keep_left(left, turn))
         owned.watermark = new
 
-    def _outgoing(self, owned: OwnedPartition, batch: Batch, clock: StageClock) -> tuple[list[OutRecord], int]:
-        told = [one for one in batch.evaluated if one.item.offset >= owned.publish_from]
-        folded_only = len(batch.evaluated) - len(told)
-        out = outgoing(told, owned.number, clock.decode_ms, clock.read_ms, clock.began, time.perf_counter)
+    def _outgoing(self, owned: OwnedPartition, batch: Batch, clock: StageClock) -> list[OutRecord]:
+        total_ms = (time.perf_counter() - clock.began) * 1000.0
+        out = outgoing(batch.evaluated, owned.number, clock.decode_ms, clock.read_ms, total_ms)
         for refused in batch.rejected:
             record = refused.record
             if offset_of(record) >= owned.publish_from:
@@ -325,14 +324,13 @@ class Pipeline:
                         origin=refused.origin,
                     )
                 )
-        return out, folded_only
+        return out
 
-    def _count(self, owned: OwnedPartition, batch: Batch, folded_only: int) -> None:
+    def _count(self, owned: OwnedPartition, batch: Batch) -> None:
         """Count what is durable; what is done again is not counted twice."""
         metrics = self._metrics
-        for _ in range(len(batch.evaluated) + batch.filtered + batch.erasures):
-            owned.limit.observe(bad=False)
-        metrics.folded_only.add(folded_only)
+        owned.limit.observe_good(len(batch.evaluated) + batch.folded_only + batch.filtered + batch.erasures)
+        metrics.folded_only.add(batch.folded_only)
         for name, number in (("duplicate", batch.filtered), ("erasure", batch.erasures)):
             if number:
                 metrics.filtered.labels(name).inc(number)

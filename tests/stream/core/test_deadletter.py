@@ -100,3 +100,17 @@ def test_the_limit_is_the_share_of_the_latest_full_window(seen: list[bool], wind
         limit.observe(bad=bad)
         latest = seen[max(0, i - window) : i]
         assert limit.exceeded == (len(latest) == window and sum(latest) > ratio * window)
+
+
+@given(st.lists(st.booleans() | st.integers(0, 40), max_size=40), st.integers(1, 30), st.floats(0.01, 1.0))
+def test_many_good_ones_count_as_each_of_them(seen: list[bool | int], window: int, ratio: float) -> None:
+    limit, twin = DeadLetterLimit(ratio, window), DeadLetterLimit(ratio, window)
+    for one in seen:
+        if isinstance(one, bool):
+            limit.observe(bad=one)
+            twin.observe(bad=one)
+        else:
+            limit.observe_good(one)
+            for _ in range(one):
+                twin.observe(bad=False)
+        assert limit.exceeded == twin.exceeded
