@@ -12,7 +12,7 @@ from stream.settings import declared
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "limits.md"
 _NAMED = re.compile(r"`((?:schemas|features|models|stream)[a-z_.]*):([A-Z_]+)`")
-_SETTING = re.compile(r"`(pipeline|redis|learner)\.([a-z_]+)`")
+_SETTING = re.compile(r"`(pipeline|redis|learner|gateway)\.([a-z_]+)`")
 SAID_IN_OTHER_WORDS = {"ENTITY_TTL_MS", "FLOWS", "SIGNALS", "STATE_WIDTH", "_REMEMBERED"}
 
 
