@@ -42,6 +42,7 @@ from stream.refs import RefHasher
 from stream.sampling import FeatureSampler
 from stream.settings import KafkaSettings, Settings
 from stream.snapshots import SNAPSHOTS_TOPIC, SnapshotReader
+from stream.start_clock import StartClock
 from stream.state import StateStore, WatermarkConflict
 from stream.stopping import Stop
 from stream.store_watch import CHECK_S, StoreWatch
@@ -66,17 +67,21 @@ _NOT_PERMITTED: Final = frozenset({"TOPIC_AUTHORIZATION_FAILED", "CLUSTER_AUTHOR
 class Worker:
     """One worker process: scores `capture.telemetry` and forwards `capture.signals`."""
 
-    def __init__(self, settings: Settings, stop: Stop | None = None) -> None:
+    def __init__(self, settings: Settings, stop: Stop | None = None, start: StartClock | None = None) -> None:
         """Load and check everything. Raises SettingsError, ArtifactError, BrokerError with one line each."""
         self._settings = settings
+        self._start = start or StartClock()
         self._refs = RefHasher(settings.keys)
         self.metrics = Metrics()
         self.artefacts = Artefacts(settings.artefacts, self.metrics)
+        self._start.ended("artefacts")
         counts = self._checked_topics(settings.kafka)
+        self._start.ended("broker")
         self._consumer_properties = kafka_properties.consumer(settings.kafka)
         self._snapshots = SnapshotReader(self._consumer_properties, self.metrics)
         self._snapshots.begin()  # it waits for the broker most of the time; the kernels are loaded meanwhile
         warm_up()
+        self._start.ended("kernels")
         self.store: StateStore = make_store(settings.redis, f"{STATE_VERSION}.{counts[TELEMETRY_TOPIC]}")
         self._tasks = Tasks()
         self._call_limit_s = call_limit_s(settings.redis.timeout_s)
@@ -142,12 +147,14 @@ class Worker:
     def run(self) -> None:
         """Run until a signal stops it; everything in flight is finished first."""
         settings = self._settings
+        self._start.ended("parts")
         loop = new_event_loop()
         loop.add_signal_handler(signal.SIGHUP, self.artefacts.look_now)
         loop.run_until_complete(self.store.open())
         loop.run_until_complete(self._look_at_store())
         if not self._snapshots.wait(SNAPSHOT_WAIT_S):
             log.warning("the live models were not read in %s s; shipped ones serve until they are", SNAPSHOT_WAIT_S)
+        self._start.ended("store")
         self.artefacts.start()
         with self._life.serving("worker", self._snapshots.stop, self.artefacts.stop):
             quiet_garbage_collector()
@@ -248,6 +255,11 @@ class Worker:
     def _assigned(self) -> None:
         self.health.ready()
         self.metrics.ready.set(1)
+        if "joining" not in self._start.seconds:
+            self._start.ended("joining")
+            self._start.tell("worker")
+            for phase, seconds in self._start.seconds.items():
+                self.metrics.start_seconds.labels(phase).set(seconds)
 
     async def _tick(self) -> None:
         stats = self._life.look()

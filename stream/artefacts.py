@@ -72,6 +72,8 @@ class Artefacts:
             self._watched.append(_Watched("policy", settings.policy_file, _signature(settings.policy_file)))
         self._serving = self._read()
         if self._watched:
+            # Where the cache of kernels is cold they are compiled here: that minute is not the candidate's.
+            Engine.load()
             try:
                 self._trial.run(self._serving)
             except NotTriedError as error:

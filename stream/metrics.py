@@ -8,6 +8,7 @@ from typing import Final, Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from stream.loop_metrics import LoopCounter, LoopHistogram
+from stream.start_clock import PHASES as START_PHASES
 
 STAGE_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 """Seconds, for the stages of one chunk."""
@@ -34,6 +35,12 @@ class Metrics:
             registry=r,
         )
         self.ready = Gauge("tellwire_ready", "1 while the process is ready.", registry=r)
+        self.start_seconds = Gauge(
+            "tellwire_start_seconds",
+            f"Time of each phase from the start of the process until it was ready: {', '.join(START_PHASES)}.",
+            ["phase"],
+            registry=r,
+        )
         self.chunks = LoopCounter("tellwire_chunks_total", "Chunks finished.", r)
         self.chunk_records = LoopHistogram("tellwire_chunk_records", "Records in a chunk.", COUNT_BUCKETS, r)
         self.stage_seconds = LoopHistogram(

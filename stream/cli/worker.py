@@ -9,6 +9,9 @@ def worker(config: ConfigFile = None) -> None:
 
     # What is loaded from here on stays: looking for cycles in it takes a sixth of the start, for which others wait.
     gc.disable()
+    from stream.start_clock import StartClock
+
+    start = StartClock()
     from stream import logs, settings_source
     from stream.stopping import Stop
 
@@ -16,8 +19,10 @@ def worker(config: ConfigFile = None) -> None:
     logs.configure(loaded.log)
     stop = Stop(loaded.health.stop_s)
     stop.install()
+    start.ended("settings")
     # After the handlers: from here on it takes seconds, and compiles kernels at a first start.
     from stream.app import Worker
 
-    Worker(loaded, stop).run()
+    start.ended("imports")
+    Worker(loaded, stop, start).run()
     stop.leave(0)

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from features.registry import N_FEATURES
+from features.signal_table import SIGNALS
 from models import artifact
 from models.engine import Engine
 from models.errors import ArtifactError, PolicyError
+from models.policy import load_policy
 from models.trial import edge_rows
 from stream import artefacts
 from stream.artefacts import Artefacts
@@ -119,6 +121,24 @@ def test_nothing_is_watched_and_nothing_tried_where_what_ships_serves(
     found.start()
     assert threading.active_count() == before
     assert found.current.versions == Engine.load().versions
+
+
+def test_kernels_are_there_before_the_time_of_a_trial_begins(
+    make: Make, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a first start they are compiled, which can take longer than a trial may."""
+    done: list[str] = []
+
+    def load() -> Engine:
+        done.append("kernels")
+        return Engine.build(artifact.read(None), load_policy(None, known_signals=SIGNALS))
+
+    monkeypatch.setattr(Engine, "load", load)
+    monkeypatch.setattr("stream.trial.Trial.run", lambda *_: done.append("trial"))
+    make(models)
+    assert done == ["kernels", "trial"]
+    make()
+    assert done == ["kernels", "trial"]
 
 
 def test_good_models_are_swapped_in_whole(
