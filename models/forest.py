@@ -4,7 +4,9 @@ LightGBM's loader aborts the process, loops for ever or reads out of bounds on a
 checked here first, and what LightGBM gets is written anew from what was understood (header and trees only).
 """
 
+import contextlib
 import math
+import re
 from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -35,6 +37,9 @@ _TREE_KEYS: Final = frozenset(
     ("num_leaves", "num_cat", "is_linear", "shrinkage", "leaf_count", *_INTERNAL_INTS, *_INTERNAL_FLOATS, *_LEAF_FLOATS)
 )
 _CATEGORICAL_BIT: Final = 1
+_WHOLE_NUMBERS: Final = re.compile(r"-?[0-9]{1,10}(?: -?[0-9]{1,10})*")
+_NUMBERS: Final = re.compile(r"[0-9+\-.eEinfa]{1,40}(?: [0-9+\-.eEinfa]{1,40})*")
+"""A line at once, what `_ints_one_by_one` and `_float` allow token by token: a start waits for every model's text."""
 _T = TypeVar("_T")
 
 
@@ -269,6 +274,13 @@ def _tokens(pairs: dict[str, str], key: str, where: str) -> list[str]:
 
 def _ints(pairs: dict[str, str], key: str, where: str) -> list[int]:
     tokens = _tokens(pairs, key, where)
+    if tokens and _WHOLE_NUMBERS.fullmatch(pairs[key]):
+        return [int(token) for token in tokens]
+    return _ints_one_by_one(tokens, key, where)
+
+
+def _ints_one_by_one(tokens: list[str], key: str, where: str) -> list[int]:
+    """As `_ints`, and says what is wrong."""
     out: list[int] = []
     for token in tokens:
         digits = token.removeprefix("-")
@@ -296,7 +308,11 @@ def _float(token: str, where: str) -> float:
 
 
 def _floats(pairs: dict[str, str], key: str, where: str) -> list[float]:
-    return [_float(token, f"{where}: {key}") for token in _tokens(pairs, key, where)]
+    tokens = _tokens(pairs, key, where)
+    if tokens and _NUMBERS.fullmatch(pairs[key]):
+        with contextlib.suppress(ValueError):
+            return [float(token) for token in tokens]
+    return [_float(token, f"{where}: {key}") for token in tokens]
 
 
 def _sized(values: list[_T], n: int, key: str, where: str) -> list[_T]:

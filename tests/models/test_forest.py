@@ -1,6 +1,7 @@
 """The validator of LightGBM text models: good ones pass, every kind of damage is refused before LightGBM sees it."""
 
 import re
+from collections.abc import Callable
 
 import lightgbm
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import ArtifactError
-from models.forest import parse_forest
+from models.forest import _float, _floats, _ints, _ints_one_by_one, parse_forest
 from tests.models.conftest import POINTER_NAMES
 
 
@@ -142,3 +143,26 @@ def test_a_node_with_two_parents_is_refused(model_text: bytes) -> None:
     damaged = b"right_child=" + b" ".join(str(v).encode() for v in right)
     with pytest.raises(ArtifactError, match="impossible child"):
         parse_forest(resized(model_text, line, damaged))
+
+
+def outcome(read: Callable[[], list[float]] | Callable[[], list[int]]) -> tuple[list[str], str]:
+    try:
+        return [repr(value) for value in read()], ""
+    except ArtifactError as error:
+        return [], str(error)
+
+
+NUMBERS = st.one_of(
+    st.integers(-(10**11), 10**11).map(str),
+    st.floats().map(repr),
+    st.text("0123456789+-.eEinfa _\n", max_size=12),
+    st.sampled_from(["", "-", "--1", "1_0", "\u0663", "+1", "0x1", "infinity", "1e400", "9" * 41, "nan", " ", "-0"]),
+)
+
+
+@given(st.lists(NUMBERS, max_size=6).map(" ".join))
+def test_a_line_at_once_is_what_its_tokens_are_one_by_one(line: str) -> None:
+    pairs = {"k": line}
+    tokens = line.split(" ") if line else []
+    assert outcome(lambda: _ints(pairs, "k", "t")) == outcome(lambda: _ints_one_by_one(tokens, "k", "t"))
+    assert outcome(lambda: _floats(pairs, "k", "t")) == outcome(lambda: [_float(token, "t: k") for token in tokens])
