@@ -15,7 +15,7 @@ LEAST_SHARE: Final = 0.004
 """Of all samples: narrower frames are not drawn."""
 _LETTER = 6.3
 """Width of a letter."""
-_ROOTS: Final = ("Pipeline.process", "Pipeline._process_all", "Pipeline._process_records")
+_ROOTS: Final = ("Pipeline.process ", "Pipeline._run ")
 _KINDS: Final = (
     ("ours", re.compile(r"\((stream|features|models|schemas)/")),
     ("clients", re.compile(r"\((confluent_kafka|redis|faust|mode|uvloop)/")),
@@ -104,10 +104,10 @@ def _placed_in(
 def _label(name: str, share: str, width: float) -> str:
     """Return as much of a frame's name as there is room for."""
     room = int((width - 8) / _LETTER)
-    function = name.partition(" (")[0].removeprefix("<module>")
-    if room < 4:
-        return ""
-    if len(function) + len(share) <= room:
-        return function + share
-    function = function.rpartition(".")[2]
-    return function if len(function) <= room else function[: room - 1] + "…"
+    function, _, place = name.partition(" (")
+    short = function.rpartition(".")[2]
+    where = place.rpartition("/")[2].removesuffix(")")
+    for label in (f"{function} · {where}{share}", f"{function}{share}", f"{short}{share}", short):
+        if len(label) <= room:
+            return label
+    return short[: room - 1] + "…" if room >= 4 else ""

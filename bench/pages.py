@@ -59,7 +59,7 @@ def _drained(results: Results) -> list[str]:
                 ranged(spread(column(its, "worker_us"))),
             ]
         )
-    head = ["Contestant", "tellwire is faster, times", "Events a second", "Its CPU, µs an event"]
+    head = ["Contestant", "tellwire ÷ it", "Events a second", "Its CPU, µs an event"]
     return table(head, [line for line in lines if line[0] != "echo"])
 
 

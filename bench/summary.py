@@ -192,8 +192,9 @@ _COLD: Final = (
 )
 _SHORT: Final = "The same backlog in more partitions or workers comes in shorter chunks, each with its fixed cost."
 _HELD: Final = (
-    "Beyond the imports it is the models, the compiled kernels with LLVM's own part, librdkafka's queues and the cache "
-    "of sessions."
+    "Beyond the imports some 80 MB are models and compiled kernels; the rest is the cache of up to 20,000 sessions "
+    "(`pipeline.cached_sessions`), some 10 kB each as objects and columns, and librdkafka's queues: a smaller cache "
+    "buys memory with reads from Redis."
 )
 _STARTED: Final = (
     "After the imports come, one after the other: loading the compiled kernels and the models, connecting, joining the "
