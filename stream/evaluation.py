@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from msgspec import Raw
 
-from features.counted import counted
+from features.counted import counted_of
 from features.fill import fill_contexts, fill_counters
 from features.registry import N_FEATURES, REGISTRY_HASH
 from features.session import Meta, fold_chunk
@@ -148,7 +148,7 @@ class Evaluator:
         vectors = np.empty((n, N_FEATURES), dtype=np.float64)
         may_hold = fold_chunk(owned.sessions.rows, slots, columns, vectors)
         fill_contexts(vectors, metas)
-        shown = [counted(meta.counters) for meta in metas]
+        shown = [counted_of(meta) for meta in metas]
         fill_counters(vectors, shown)
         signals = signals_of(events, metas, vectors, may_hold)
         features_s = lap("features")

@@ -249,8 +249,8 @@ class Pipeline:
         out = self._outgoing(owned, batch, clock)
         # Encoded before anything is published: a state that can't be must not follow events that were.
         cached = owned.sessions
-        touched = [(session_id, *cached.get(session_id)) for session_id in batch.touched]
-        states = encode_all([(session_id, meta, slot) for session_id, slot, meta in touched], cached.rows)
+        touched = zip(batch.touched, map(cached.at, batch.touched), strict=True)
+        states = encode_all([(session_id, meta, slot) for session_id, (slot, meta) in touched], cached.rows)
         blobs: dict[str, bytes | None] = dict(zip(batch.touched, states, strict=True))
         gone = [session_id for session_id in batch.erased if session_id not in blobs]
         blobs.update(dict.fromkeys(gone))

@@ -35,6 +35,10 @@ class SessionCache:
         self._slots[session_id] = found
         return found
 
+    def at(self, session_id: str) -> tuple[int, Meta]:
+        """Return row number and meta; changes nothing. KeyError when it is not here."""
+        return self._slots[session_id]
+
     def peek(self, session_id: str) -> Meta | None:
         """Return a session's meta where it is cached; changes nothing."""
         found = self._slots.get(session_id)

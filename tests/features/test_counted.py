@@ -1,12 +1,15 @@
 """What counters look like in a vector and in an event, against pair by pair."""
 
 import math
+from random import Random
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.counted import counted
+from features import counted as module
+from features.counted import REMEMBERED, counted, counted_of
+from features.session import Meta
 from features.velocity import PAIR_NAMES, WINDOWS, Count, counts_of
 from schemas.envelope import encode
 from schemas.risk import Velocity
@@ -33,8 +36,31 @@ def test_counters_are_shown_pair_by_pair(each: list[list[Count | None]]) -> None
             velocity[name] = Velocity(m5=m5, h1=h1, h24=h24, approximate=count.approximate)
     assert found.features.tobytes() == naive.tobytes()
     assert found.velocity == velocity
-    assert found.text == encode(velocity)
+    assert bytes(found.text) == encode(velocity)
     assert counted(parts) is found
+
+
+@given(st.lists(st.lists(PART_COUNTS, min_size=3, max_size=3), min_size=1, max_size=4), st.randoms())
+def test_sessions_with_the_same_values_share_one_object(each: list[list[list[Count | None]]], chance: Random) -> None:
+    values = [[count for part in parts for count in part] for parts in each]
+    metas = [Meta(counters=parts_of(chance.choice(values))) for _ in range(12)]
+    before = [meta.counters for meta in metas]
+    for _ in range(2):
+        shown = [counted_of(meta) for meta in metas]
+        assert [meta.counters for meta in metas] == before
+        for parts, found in zip(before, shown, strict=True):
+            assert found.text == counted(parts).text
+            assert found.features.tobytes() == counted(parts).features.tobytes()
+        assert all(meta.counters is found.parts for meta, found in zip(metas, shown, strict=True))
+
+
+def test_what_is_remembered_is_bounded_and_never_another_s() -> None:
+    """Ids are given out again once their objects are gone."""
+    for number in range(3 * REMEMBERED):
+        counts = [Count(number, number, number, False)] * 4 + [None] * 8
+        found = counted_of(Meta(counters=parts_of(counts)))
+        assert found.velocity["account_sessions"].h24 == number
+    assert len(module._same) <= REMEMBERED
 
 
 def test_an_entity_is_known_whole_or_not_at_all() -> None:

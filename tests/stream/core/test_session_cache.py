@@ -120,3 +120,16 @@ def test_it_grows_past_its_first_rows_and_keeps_them() -> None:
         cache.put(f"s{i}", None, np.full(STATE_WIDTH, i, dtype=STATE_DTYPE))
     assert len(cache.rows) == 4 * FIRST_ROWS
     assert all(cache.rows[cache.get(f"s{i}")[0], 0] == i for i in range(2 * FIRST_ROWS + 1))
+
+
+def test_to_look_is_not_to_use() -> None:
+    cache = SessionCache()
+    for name in ("a", "b", "c"):
+        cache.put(name, Meta(tenant=name), None)
+    slot, meta = cache.at("a")
+    assert (slot, meta) == cache.at("a")
+    assert meta.tenant == "a"
+    cache.trim(2)
+    assert "a" not in cache
+    with pytest.raises(KeyError):
+        cache.at("a")
