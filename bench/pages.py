@@ -12,6 +12,7 @@ from bench.environments import ROOT
 from bench.figures import ratios, spread
 from bench.markdown import ranged, shown, table
 from bench.report import missed, stage_table, summary_table, unmet
+from bench.stages import BACKLOG
 from bench.summary import Results, column, rows
 
 PAGES: Final = ("README.md", "docs/explanation/where-each-microsecond-goes.md")
@@ -85,7 +86,7 @@ def _parts(results: Results) -> list[str]:
     if not {"drain", "stages"} <= results.keys():
         return []
     lines = []
-    pure = sum(results["stages"]["chunks"]["256"].values())
+    pure = sum(results["stages"]["chunks"][BACKLOG].values())
     for name in ("tellwire", "hand-written loop"):
         its = results["drain"]["runs"][name]
         whole, main = (spread(column(its, key)).median for key in ("worker_us", "main_thread_us"))
@@ -101,7 +102,9 @@ def _chunk(results: Results) -> float:
 
 def _unmet(results: Results) -> list[str]:
     found = rows(results)
-    return (unmet(found) or ["None: all figures are met."]) if found else []
+    if not found:
+        return []
+    return [*(unmet(found) or ["All figures are met."]), "", "All figures: [bench/REPORT.md](../../bench/REPORT.md)."]
 
 
 BLOCKS: Final[dict[str, Callable[[Results], Sequence[str]]]] = {

@@ -164,8 +164,9 @@ def _worker_us(results: Results) -> Spread:
 
 
 _OBJECTS: Final = (
-    "The compiled kernels are the smaller part of an event's CPU time; the larger is what Python itself does for each "
-    "record: objects of the clients, the decoded event, the risk event, calls into librdkafka."
+    "The profile is flat: some sixty steps an event in Python, none above a tenth of the whole. The largest are calls "
+    "into librdkafka, which wake its thread for nearly every record, that thread itself, reasons, and the states' "
+    "bytes; the compiled kernels are a small part."
 )
 _AROUND: Final = (
     "The loop has no group, no watchdog, no back-pressure, no Faust agent and no health; each costs something a chunk, "
