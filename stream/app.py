@@ -76,6 +76,7 @@ class Worker:
         self.artefacts = Artefacts(settings.artefacts, self.metrics)
         self._start.ended("artefacts")
         counts = self._checked_topics(settings.kafka)
+        self.metrics.input_partitions.set(counts[TELEMETRY_TOPIC] + counts[SIGNALS_TOPIC])
         self._start.ended("broker")
         self._consumer_properties = kafka_properties.consumer(settings.kafka)
         self._snapshots = SnapshotReader(self._consumer_properties, self.metrics)

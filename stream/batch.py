@@ -8,6 +8,7 @@ from confluent_kafka import Message
 from features.columns import NO_COLUMNS, Columns
 from schemas.envelope import Rejected
 from schemas.erasure import Erasure
+from schemas.risk import Scores
 from schemas.signals import Signal
 from schemas.telemetry import Telemetry
 from stream.origin import Origin
@@ -62,6 +63,8 @@ class Evaluated(msgspec.Struct, gc=False):
     flow: str
     action: str
     degraded: list[str]
+    scores: Scores
+    coverage: float
     stages_ms: dict[str, float]
     """Time by stage, ms; one object for all that was evaluated together, complete after the last."""
     risk: Halves

@@ -177,6 +177,8 @@ class Evaluator:
                     told.flow,
                     assessment.decision.action,
                     degraded[i],
+                    assessment.scores,
+                    assessment.coverage,
                     stages_ms,
                     self._halves.encode(told),
                     encode(_served(told, item, meta, assessment, vectors[i], raw[i])) if is_logged else None,

@@ -54,6 +54,7 @@ class Learner:
         # Not watched: only the shape of trees that begin anew is taken from them, and what was learnt keeps its own.
         self.engine = Artefacts(settings.artefacts, self.metrics).current
         self._partitions = check_topics(settings.kafka, [FEATURES_TOPIC, SNAPSHOTS_TOPIC])[FEATURES_TOPIC]
+        self.metrics.input_partitions.set(self._partitions)
         self._snapshots = SnapshotReader(kafka_properties.consumer(settings.kafka), self.metrics)
         self._tasks = Tasks()
         self._flows: dict[Flow, FlowLearner] = {}

@@ -7,6 +7,9 @@ from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from schemas.deadletter import DeadLetterReason
+from schemas.risk import CHANNELS
+from stream.degraded_time import DegradedTime
 from stream.loop_metrics import LoopCounter, LoopHistogram
 from stream.start_clock import PHASES as START_PHASES
 
@@ -16,18 +19,23 @@ END_TO_END_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 """Seconds, from the broker's append to the acknowledged risk event."""
 LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0)
 """Seconds, for timers that come late."""
+SCORE_BUCKETS: Final = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0)
+"""Scores are quantiles of people, so that where the thresholds are decides."""
+RATIO_BUCKETS: Final = (0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0)
 COUNT_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 Stage = Literal["decode", "read", "features", "models", "decide", "publish", "write"]
 STAGES: Final[tuple[Stage, ...]] = ("decode", "read", "features", "models", "decide", "publish", "write")
+DEPENDENCIES: Final = ("broker", "store", "counters")
+"""What a process may have to do without."""
+SCORED: Final = (*CHANNELS, "overall")
 
 
 class Metrics:
     """The metrics of one process, on a registry of its own."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry if registry is not None else CollectorRegistry()
-        r = self.registry
+        self.registry = r = registry if registry is not None else CollectorRegistry()
         self.build_info = Gauge(
             "tellwire_build_info",
             "Version and feature registry of this process; always 1.",
@@ -46,6 +54,12 @@ class Metrics:
         self.stage_seconds = LoopHistogram(
             "tellwire_stage_seconds", "Time of one chunk in a stage.", STAGE_BUCKETS, r, "stage", STAGES
         )
+        self.stage_errors = LoopCounter(
+            "tellwire_stage_errors_total",
+            "Batches that failed in a stage: on their data (they go one by one then), or because something was away.",
+            r,
+            ("stage",),
+        )
         self.received_to_acked_seconds = LoopHistogram(
             "tellwire_received_to_acked_seconds",
             "From a chunk's hand-over to its acknowledged risk events.",
@@ -60,6 +74,20 @@ class Metrics:
         )
         self.risk_events = LoopCounter("tellwire_risk_events_total", "Risk events acknowledged.", r, ("flow", "action"))
         self.dead_letters = Counter("tellwire_dead_letters_total", "Dead letters acknowledged.", ["reason"], registry=r)
+        self.risk_scores = LoopHistogram(
+            "tellwire_risk_score",
+            "Scores of acknowledged risk events, 0 to 1: of each channel that had one, and overall.",
+            SCORE_BUCKETS,
+            r,
+            "channel",
+            SCORED,
+        )
+        self.coverage = LoopHistogram(
+            "tellwire_coverage_ratio",
+            "Share of the flow's expected evidence that acknowledged risk events rest on, 0 to 1.",
+            RATIO_BUCKETS,
+            r,
+        )
         self.redriven = Counter(
             "tellwire_redriven_total", "Risk events acknowledged for dead letters that were sent again.", registry=r
         )
@@ -118,6 +146,18 @@ class Metrics:
         )
         self.degraded_events = Counter(
             "tellwire_degraded_events_total", "Risk events scored without a dependency.", ["dependency"], registry=r
+        )
+        self.degraded_seconds = Counter(
+            "tellwire_degraded_seconds_total",
+            "Time in which the broker or the store did not answer, or events were scored without entity counters.",
+            ["dependency"],
+            registry=r,
+        )
+        self.degraded_time = DegradedTime(self.degraded_seconds)
+        self.input_partitions = Gauge(
+            "tellwire_input_partitions",
+            "Partitions of all topics that the consumer group reads, whoever owns them.",
+            registry=r,
         )
         self.partition_stopped = Gauge(
             "tellwire_partition_stopped",
@@ -198,3 +238,23 @@ class Metrics:
         self.snapshots_published = Counter(
             "tellwire_learner_snapshots_total", "Snapshots published.", ["kind", "flow"], registry=r
         )
+        self._begin()
+
+    def _begin(self) -> None:
+        """Show from the start what alerts look for: a series that begins with its first fault never rises."""
+        for stage in STAGES:
+            self.stage_errors.add(0, stage)
+        for reason in DeadLetterReason:
+            self.dead_letters.labels(reason.value)
+        for found in ("lost", "rolled_back", "newer", "other_topic"):
+            self.state_conflicts.labels(found)
+        for found in ("lost", "rolled_back"):
+            self.rewound.labels(found)
+        for reason_of_gap in ("retention", "truncated"):
+            self.gap_records.labels(reason_of_gap)
+        for dependency in DEPENDENCIES:
+            self.degraded_seconds.labels(dependency)
+        for dependency in ("broker", "store"):
+            self.waiting_for.labels(dependency)
+        for what in ("models", "policy"):
+            self.artefact_refused.labels(what)

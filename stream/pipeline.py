@@ -15,7 +15,7 @@ from features.session import StateMismatch, encode_all
 from features.session import decode as decode_state
 from schemas.deadletter import OF_ONE_SESSION, DeadLetterReason
 from schemas.envelope import Rejected
-from stream.batch import Batch, ErasureItem, Evaluated
+from stream.batch import Batch, ErasureItem
 from stream.counters import AnsweredReads, ChunkCounters, CounterPlan, by_bucket
 from stream.crash_isolation import NotCurrent, OneByOne
 from stream.deadletter import dead_letter
@@ -28,6 +28,7 @@ from stream.partition import OwnedPartition
 from stream.patience import Patience
 from stream.records import append_ms_of, offset_of
 from stream.refs import RefHasher
+from stream.score_metrics import count_events
 from stream.stage_clock import MeasuredChunks, StageClock
 from stream.state import CounterRead, Counters, StateStore, StoreError, Watermark, WatermarkConflict
 from stream.state.packing import forget_members
@@ -128,10 +129,14 @@ class Pipeline:
         """Process records together; if that fails on their data, one by one, so that one bad record stands alone."""
         try:
             await self._run(owned, chunk, records, clock)
-        except (NotCurrent, StoreError, LineStopped, TransportError, Unwritten, MemoryError, asyncio.CancelledError):
+        except (NotCurrent, LineStopped, asyncio.CancelledError):
+            raise
+        except (StoreError, TransportError, Unwritten, MemoryError):
             # Not the data's fault: nothing of it may become a dead letter.
+            self._metrics.stage_errors.add(1, clock.stage)
             raise
         except Exception as error:  # noqa: BLE001 - whatever a record does to the code, it ends as a dead letter
+            self._metrics.stage_errors.add(1, clock.stage)
             owned.forget()
             # Frames and type only: an exception's text may hold an identifier.
             told = {"partition": owned.number, "error_type": type(error).__name__, "frames": frames(error)}
@@ -246,6 +251,7 @@ class Pipeline:
         clock: StageClock,
     ) -> None:
         """Stages 6 and 7: publish and await; then write links, states and watermark; then count."""
+        clock.stage = "publish"
         out = self._outgoing(owned, batch, clock)
         # Encoded before anything is published: a state that can't be must not follow events that were.
         cached = owned.sessions
@@ -341,13 +347,7 @@ class Pipeline:
             if offset_of(refused.record) < owned.publish_from:
                 continue
             metrics.dead_letters.labels(reason.value).inc()
-        for (flow, action), number in _tally(batch.evaluated).items():
-            metrics.risk_events.add(number, flow, action)
-        for evaluated in batch.evaluated:
-            if evaluated.item.origin is not None:
-                metrics.redriven.inc()
-            for dependency in evaluated.degraded:
-                metrics.degraded_events.labels(dependency).inc()
+        count_events(metrics, batch.evaluated)
 
 
 def _check_limit(owned: OwnedPartition) -> None:
@@ -364,11 +364,3 @@ def _same_watermark(owned: OwnedPartition, found: Watermark | None) -> None:
     """Raise before anything is published from state that is lost, rolled back or another owner's."""
     if found != owned.watermark:
         raise WatermarkConflict(owned.topic, owned.number, owned.watermark, found)
-
-
-def _tally(evaluated: Sequence[Evaluated]) -> dict[tuple[str, str], int]:
-    found: dict[tuple[str, str], int] = {}
-    for one in evaluated:
-        key = (one.flow, one.action)
-        found[key] = found.get(key, 0) + 1
-    return found

@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, cast
 
 import typer
 from prometheus_client.metrics import MetricWrapperBase
@@ -40,7 +40,8 @@ _METRICS_INTRODUCTION: Final = """\
 Worker, learner and gateway serve them on `/metrics` in Prometheus' text format (`metrics.host`, `metrics.port`). Units
 are in the names: seconds, bytes, ratios; `_total` ends a counter's name. No label ever holds an identifier of a
 session, account, device or address. A histogram has `_bucket`, `_sum` and `_count` series. A labelled metric appears
-with its first observation.""".splitlines()
+with its first observation; those whose first one raises an alert are there from the start, at 0. What they are for:
+[monitor](../how-to/monitor.md).""".splitlines()
 
 _COMMANDS_INTRODUCTION: Final = """\
 Results go to standard output; progress, logs and errors go to standard error. `--help` explains every command,
@@ -84,7 +85,7 @@ def metrics_page() -> str:
         "",
         "## Pipeline and learner",
         "",
-        *_table(("metric", "type", "labels", "meaning"), _own_metrics(Metrics())),
+        *_table(("metric", "type", "labels", "meaning"), (_metric(*row) for row in _own_metrics(Metrics()))),
         "",
         "## State store",
         "",
@@ -98,12 +99,31 @@ def metrics_page() -> str:
         "",
         "## Gateway",
         "",
-        *_table(("metric", "type", "labels", "meaning"), _own_metrics(GatewayMetrics())),
+        *_table(("metric", "type", "labels", "meaning"), (_metric(*row) for row in _own_metrics(GatewayMetrics()))),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _own_metrics(metrics: Metrics | GatewayMetrics) -> Iterator[tuple[str, ...]]:
+class MetricRow(NamedTuple):
+    """One metric as it is declared: the name under which it is scraped, without the ends of a histogram's series."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    text: str
+
+
+def declared_metrics() -> list[MetricRow]:
+    """Every metric of every process."""
+    watched = [
+        MetricRow(family.shown_name, family.kind, family.labels, family.text)
+        for families in (STORE_FAMILIES, FAMILIES)
+        for family in cast("Iterable[Family[Any]]", families)
+    ]
+    return [*_own_metrics(Metrics()), *_own_metrics(GatewayMetrics()), *watched]
+
+
+def _own_metrics(metrics: Metrics | GatewayMetrics) -> Iterator[MetricRow]:
     for metric in vars(metrics).values():
         labels: Sequence[str]
         if isinstance(metric, LoopHistogram | LoopCounter):
@@ -114,7 +134,7 @@ def _own_metrics(metrics: Metrics | GatewayMetrics) -> Iterator[tuple[str, ...]]
             continue
         (family,) = metric.describe()
         name = f"{family.name}_total" if family.type == "counter" else family.name
-        yield _metric(name, family.type, labels, family.documentation)
+        yield MetricRow(name, family.type, tuple(labels), family.documentation)
 
 
 def _watched(families: Iterable[Family[Any]]) -> Iterator[tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """Times the stages of a chunk: wall time for metrics and events, the loop's own work for the size of chunks."""
 
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from stream.metrics import Metrics, Stage
@@ -9,6 +10,15 @@ SMALL_RECORDS: Final = 8
 """With fewer records a chunk is small: it never stalls the loop, whatever the bound of the next one is."""
 SMALL_EVERY: Final = 8
 """Of so many small chunks the first is measured: the fixed cost of a chunk is known from them."""
+_NEXT: Final[Mapping[Stage, Stage]] = {
+    "decode": "read",
+    "read": "features",
+    "features": "models",
+    "models": "decide",
+    "decide": "features",  # of the batch's next segment
+    "publish": "write",
+    "write": "decode",
+}
 
 
 class StageClock:
@@ -19,7 +29,17 @@ class StageClock:
     not for every small chunk (see `MeasuredChunks`).
     """
 
-    __slots__ = ("_is_measured", "_mark", "_series", "_work_s", "_working_since", "began", "decode_ms", "read_ms")
+    __slots__ = (
+        "_is_measured",
+        "_mark",
+        "_series",
+        "_work_s",
+        "_working_since",
+        "began",
+        "decode_ms",
+        "read_ms",
+        "stage",
+    )
 
     def __init__(self, metrics: Metrics, *, is_measured: bool = True) -> None:
         self._series = metrics.stage_seconds.series
@@ -29,6 +49,8 @@ class StageClock:
         self._work_s = 0.0
         self.decode_ms = 0.0
         self.read_ms = 0.0
+        self.stage: Stage = "decode"
+        """The stage that runs, or that failed."""
 
     @property
     def loop_s(self) -> float | None:
@@ -37,6 +59,7 @@ class StageClock:
 
     def start(self) -> None:
         """Begin a batch, with work."""
+        self.stage = "decode"
         self._mark = time.perf_counter()
         self.resume()
 
@@ -46,6 +69,7 @@ class StageClock:
         passed = now - self._mark
         self._series[stage].observe(passed)
         self._mark = now
+        self.stage = _NEXT[stage]
         return passed
 
     def pause(self) -> None:

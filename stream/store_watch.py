@@ -75,6 +75,12 @@ STORE_FAMILIES: Final[tuple[Family[StoreStats], ...]] = (
         one(lambda s: s.evicted_keys_total),
     ),
     Family(
+        "tellwire_store_memory_used_ratio",
+        "gauge",
+        "Share of its memory limit that the fullest server uses, 0 to 1; none without a limit.",
+        one(lambda s: s.memory_used_ratio),
+    ),
+    Family(
         "tellwire_store_counters_missing",
         "counter",
         "Entity counters that could not be read: their events are degraded.",

@@ -14,6 +14,10 @@ def _lags(stats: TransportStats) -> Iterable[Sample]:
     return [((t, str(p)), one.lag) for (t, p), one in stats.partitions.items() if one.lag is not None]
 
 
+def _positions(stats: TransportStats) -> Iterable[Sample]:
+    return [((t, str(p)), one.position) for (t, p), one in stats.partitions.items()]
+
+
 def _progress_ages(stats: TransportStats) -> Iterable[Sample]:
     partitions = stats.partitions.items()
     return [((t, str(p)), one.last_progress_age_s) for (t, p), one in partitions if one.last_progress_age_s is not None]
@@ -61,6 +65,13 @@ FAMILIES: Final[tuple[Family[TransportStats], ...]] = (
         one(lambda s: s.counters.stalls_total),
     ),
     Family("tellwire_consumer_lag_records", "gauge", "Records not finished yet.", _lags, _PARTITION),
+    Family(
+        "tellwire_partition_position_offset",
+        "gauge",
+        "First offset that is not finished yet. With a lag and without a rise of it, nothing is done.",
+        _positions,
+        _PARTITION,
+    ),
     Family(
         "tellwire_partition_progress_age_seconds",
         "gauge",

@@ -84,6 +84,8 @@ class Watchdog:
         self._silence = {what: metrics.silence_seconds.labels(what) for what in _SAID}
         self._loop_lag = metrics.loop_lag_seconds
         self._waiting_for = {what: metrics.waiting_for.labels(what) for what in ("broker", "store")}
+        self._degraded = metrics.degraded_time
+        self._looked_at: float | None = None
         self._poll_seen: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over = threading.Event()
@@ -124,6 +126,7 @@ class Watchdog:
     def _look(self) -> Stuck | None:
         health = self._health
         if not health.is_watched:
+            self._looked_at = None
             faulthandler.cancel_dump_traceback_later()
             return None
         polled = self._last_poll()
@@ -135,6 +138,10 @@ class Watchdog:
             gauge.set(silences.get(what, 0.0))
         for name, gauge in self._waiting_for.items():
             gauge.set(name in health.waits_for)
+        now = self._clock()
+        if self._looked_at is not None:
+            self._degraded.look(now - self._looked_at, health.waits_for)
+        self._looked_at = now
         if (fd := _stderr()) is not None:
             faulthandler.dump_traceback_later(LOCK_RATIO * self._restart_s, file=fd, exit=True)
         return health.stuck(self._restart_s)

@@ -123,7 +123,9 @@ class RedisStore:
             self._refused = str(error)
             raise
         self._refused = None
-        self.warnings, self.stats.evicted_keys_total = found
+        self.warnings = found.warnings
+        self.stats.evicted_keys_total = found.evicted_keys
+        self.stats.memory_used_ratio = found.memory_used_ratio
 
     async def ping(self) -> float:
         """Return the slowest round trip to a server that holds state, s. See `StateStore`."""

@@ -6,7 +6,7 @@ answers at an address may change, and so may what it was told.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from stream.state.base import StoreMisconfigured, StoreUnavailable
 from stream.state.cluster import ClusterLink
@@ -17,8 +17,19 @@ OLDEST_VERSION: Final = (6, 2)
 """First version with `ZADD GT` and `GETEX`; every Valkey is newer."""
 
 
-async def check_server(link: StandaloneLink | ClusterLink, *, cluster: bool) -> tuple[tuple[str, ...], int]:
-    """Return warnings, one line each, and how many keys the servers evicted since they were started.
+class Checked(NamedTuple):
+    """What was found of servers that may be used."""
+
+    warnings: tuple[str, ...]
+    """One line each."""
+    evicted_keys: int
+    """Since the servers were started."""
+    memory_used_ratio: float | None
+    """Share of its limit that the fullest server uses; None where none has a limit, or none tells."""
+
+
+async def check_server(link: StandaloneLink | ClusterLink, *, cluster: bool) -> Checked:
+    """Look at every server.
 
     Raises `StoreMisconfigured` for a server that is too old, that is (or is not) a cluster other than configured, or
     that would evict session state when it is full. Raises `StoreUnavailable`.
@@ -29,13 +40,16 @@ async def check_server(link: StandaloneLink | ClusterLink, *, cluster: bool) -> 
     except NotPermitted:
         warnings.append("Redis does not permit INFO: its version and mode could not be checked")
     else:
-        evicted = 0
+        evicted, used_ratio = 0, None
         for where, info in infos:
             fields = _fields(info)
             _check_info(where, fields, cluster=cluster)
             evicted += int(fields.get("evicted_keys", "0"))
             warnings.extend(_doubts(where, fields))
-        return tuple(warnings), evicted
+            limit = int(fields.get("maxmemory", "0"))
+            if limit:
+                used_ratio = max(used_ratio or 0.0, int(fields.get("used_memory", "0")) / limit)
+        return Checked(tuple(warnings), evicted, used_ratio)
     try:
         configurations = await link.each(("CONFIG GET", "maxmemory*"))
     except NotPermitted:
@@ -44,7 +58,7 @@ async def check_server(link: StandaloneLink | ClusterLink, *, cluster: bool) -> 
         for where, pairs in configurations:
             found = _pairs(pairs)
             _check_eviction(where, found.get("maxmemory", "0"), found.get("maxmemory-policy", "noeviction"))
-    return tuple(warnings), 0
+    return Checked(tuple(warnings), 0, None)
 
 
 def check_connection(where: str, info: Answer) -> None:

@@ -52,6 +52,8 @@ class StoreStats(msgspec.Struct, kw_only=True):
     """Times that a cluster was found with other owners of its slots than before."""
     evicted_keys_total: int = 0
     """Keys that the servers evicted since they were started, as they said at the last check."""
+    memory_used_ratio: float | None = None
+    """Share of its memory limit that the fullest server uses, as it said at the last check; None without a limit."""
     load_s_total: float = 0.0
     commit_s_total: float = 0.0
     load_s_max: float = 0.0

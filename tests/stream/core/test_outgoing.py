@@ -42,6 +42,8 @@ def scored(event: RiskEvent, served: bytes | None = None, headers: Any = None, s
         event.flow,
         event.decision.action,
         [],
+        event.scores,
+        event.coverage,
         stages or STAGES,
         halves,
         served,

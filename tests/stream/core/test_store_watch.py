@@ -83,8 +83,9 @@ def test_every_figure_is_exported() -> None:
     store = Checked()
     registry = CollectorRegistry()
     registry.register(StoreWatch(store))
-    store.stats = StoreStats(redirections_total=3, evicted_keys_total=2)
+    store.stats = StoreStats(redirections_total=3, evicted_keys_total=2, memory_used_ratio=0.25)
     assert registry.get_sample_value("tellwire_store_redirections_total") == 3
     assert registry.get_sample_value("tellwire_store_evicted_keys") == 2
+    assert registry.get_sample_value("tellwire_store_memory_used_ratio") == 0.25
     for family in STORE_FAMILIES:
         assert registry.get_sample_value(family.shown_name) is not None
