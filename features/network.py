@@ -5,7 +5,8 @@ import zoneinfo
 
 from features.automation import Found
 from features.meta import Meta
-from features.useragent import browser_of
+from features.useragent import browser_of, platform_os
+from schemas.surroundings import Device, Network
 from schemas.telemetry import Telemetry
 
 _TLS_ENGINES = {"chrome", "firefox", "safari"}
@@ -29,12 +30,32 @@ def network_signals(event: Telemetry, meta: Meta, found: Found) -> None:
             found[f"ip_{name}"] = True
     if device is None:
         return
+    _compare_headers(network, device, found)
     engine = browser_of(device.user_agent or "")
     tls = (network.tls_class or "").lower()
     if tls and engine not in {"other", tls} and (tls in _TLS_ENGINES or engine in _TLS_ENGINES):
         found["tls_ua_mismatch"] = tls[:64]
     if device.timezone and network.timezone and offsets_differ(device.timezone, network.timezone, event.effective_at):
         found["tz_ip_mismatch"] = f"{device.timezone}/{network.timezone}"[:64]
+
+
+def _compare_headers(network: Network, device: Device, found: Found) -> None:
+    """What the request said of the browser, beside what its scripts said: one who changes one may forget the other."""
+    if network.user_agent and device.user_agent and network.user_agent != device.user_agent:
+        found["header_ua_mismatch"] = f"{browser_of(network.user_agent)}/{browser_of(device.user_agent)}"
+    platform, claimed = network.ua_platform, device.ua_platform
+    if platform and claimed and platform.casefold() != claimed.casefold():
+        found["header_hints_mismatch"] = f"{platform_os(platform)}/{platform_os(claimed)}"
+    elif network.ua_mobile is not None and device.ua_mobile is not None and network.ua_mobile != device.ua_mobile:
+        found["header_hints_mismatch"] = "mobile"
+    if network.languages and device.languages:
+        first = _primary(network.languages[0])
+        if first != "*" and first not in {_primary(language) for language in device.languages}:
+            found["header_language_mismatch"] = True
+
+
+def _primary(language: str) -> str:
+    return language.partition("-")[0].casefold()
 
 
 def offsets_differ(first: str, second: str, at_ms: int) -> bool:

@@ -159,6 +159,33 @@ _add(
     "TLS-breaking company proxies",
 )
 _add(
+    "header_ua_mismatch",
+    _M,
+    "network",
+    "User-Agent header differs from navigator.userAgent",
+    "own inference",
+    "extensions that change one of them",
+    exempt_if=_PRIVATE,
+)
+_add(
+    "header_hints_mismatch",
+    _M,
+    "network",
+    "client hints in headers name another platform, or form factor, than navigator.userAgentData",
+    "own inference",
+    "extensions that change one of them",
+    exempt_if=_PRIVATE,
+)
+_add(
+    "header_language_mismatch",
+    _W,
+    "network",
+    "first language of Accept-Language is none of navigator.languages",
+    "CreepJS; own inference",
+    "extensions, privacy modes that send fewer languages",
+    exempt_if=_PRIVATE,
+)
+_add(
     "worker_window_mismatch",
     _S,
     "device",

@@ -189,6 +189,13 @@ class Network(Block, kw_only=True):
         Annotated[list[Text], Meta(max_length=32)] | None,
         Meta(description="Headers that this browser always sends, absent here."),
     ] = None
+    user_agent: Annotated[LongText | None, Meta(description="User-Agent header.")] = None
+    languages: Annotated[
+        Annotated[list[Text], Meta(max_length=32)] | None,
+        Meta(description="Languages of the Accept-Language header, most wanted first."),
+    ] = None
+    ua_platform: Annotated[Text | None, Meta(description="Sec-CH-UA-Platform header, without its quotes.")] = None
+    ua_mobile: Annotated[bool | None, Meta(description="Sec-CH-UA-Mobile header.")] = None
     tls_class: Annotated[Text | None, Meta(description="Client class by TLS fingerprint, e.g. chrome, python.")] = None
     agent: Annotated[
         Literal["none", "signed", "unsigned", "spoofed"] | None,

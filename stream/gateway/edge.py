@@ -33,6 +33,8 @@ _NOT_OF_THE_BROWSER: Final = frozenset(
 _ALWAYS: Final = (b"accept", b"accept-encoding", b"accept-language", b"user-agent")
 _FETCH: Final = (b"sec-fetch-mode", b"sec-fetch-site")
 _HINTS: Final = (b"sec-ch-ua",)
+_SAYING: Final = (b"accept-language", b"sec-ch-ua-mobile", b"sec-ch-ua-platform", b"user-agent")
+_LANGUAGE: Final = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8}){0,4}|\*")
 _CHROMIUM: Final = re.compile(rb"Chrome/(\d+)")
 _FIREFOX: Final = re.compile(rb"Firefox/(\d+)")
 _SINCE_CHROMIUM: Final = 90
@@ -78,7 +80,10 @@ class Edge:
         return any(address in network for network in self._trusted)
 
     def network(self, client: Client, headers: RawHeaders) -> Network:
-        """Return the network block of the client's events; every reference in it is a keyed hash already."""
+        """Return the network block of the client's events; every reference in it is a keyed hash already.
+
+        All of it belongs to events that tell of the device, `of_every_event` to each.
+        """
         pairs = list(headers)
         facts: dict[str, object] = {}
         if client.by_proxy:
@@ -91,8 +96,21 @@ class Edge:
             order = _order_of(pairs)
         facts["header_order_ref"] = self._refs.hash("header_order", order) if isinstance(order, str) and order else None
         facts["ip_ref"] = self._refs.hash("ip", client.ip) if client.ip else None
-        facts["headers_missing"] = _missing(dict(pairs)) or None
+        facts |= _of_headers(dict(pairs))
         return msgspec.convert({name: value for name, value in facts.items() if value is not None}, Network)
+
+
+def of_every_event(network: Network) -> Network:
+    """Return what may change in the middle of a session: the address, and what the edge knows of it."""
+    return msgspec.structs.replace(
+        network,
+        header_order_ref=None,
+        headers_missing=None,
+        user_agent=None,
+        languages=None,
+        ua_platform=None,
+        ua_mobile=None,
+    )
 
 
 def _client(address: Address | None, *, by_proxy: bool) -> Client:
@@ -141,6 +159,19 @@ def _missing(headers: Mapping[bytes, bytes]) -> list[str]:
         elif firefox is not None and int(firefox[1][:6]) >= _SINCE_FIREFOX:
             expected += _FETCH
     return [name.decode() for name in expected if name not in headers]
+
+
+def _of_headers(headers: Mapping[bytes, bytes]) -> dict[str, object]:
+    """What the browser's own headers say of it; its scripts say the same, unless one of them was changed."""
+    told = {name: headers.get(name, b"").decode("latin-1").strip() for name in _SAYING}
+    languages = [part.partition(";")[0].strip() for part in told[b"accept-language"].split(",")]
+    return {
+        "headers_missing": _missing(headers) or None,
+        "user_agent": told[b"user-agent"][:1_024] or None,
+        "languages": [one for one in languages if _LANGUAGE.fullmatch(one)][:32] or None,
+        "ua_platform": told[b"sec-ch-ua-platform"].strip('"')[:256] or None,
+        "ua_mobile": {"?0": False, "?1": True}.get(told[b"sec-ch-ua-mobile"]),
+    }
 
 
 def _flag(text: str) -> bool | None:

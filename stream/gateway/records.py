@@ -14,6 +14,7 @@ from schemas.surroundings import Network
 from schemas.telemetry import Telemetry
 from schemas.topics import MAX_TELEMETRY_BYTES
 from stream.gateway.closed_event import CLIENT_FIELDS, GATEWAY_FIELDS, ClosedTelemetry
+from stream.gateway.edge import of_every_event
 from stream.gateway.tokens import Session
 from stream.gateway.wire import RefusedEvent
 from stream.refs import RefHasher
@@ -35,6 +36,8 @@ class Added(msgspec.Struct):
     key: bytes
     sent_at: int
     members: bytes
+    """With all of the network block: for the session's first event, and those that tell of the device."""
+    members_short: bytes
 
     @classmethod
     def of(
@@ -57,8 +60,9 @@ class Added(msgspec.Struct):
             "ref_key_version": refs.version,
             "network": network,
         }
-        members = encode({name: value for name, value in said.items() if value is not None})
-        return cls(session, session.session_id.encode(), sent_at, members[1:])
+        known = {name: value for name, value in said.items() if value is not None}
+        short = encode(known | {"network": of_every_event(network)})
+        return cls(session, session.session_id.encode(), sent_at, encode(known)[1:], short[1:])
 
 
 class EventRefused(Exception):  # noqa: N818 - nothing has failed but the event
@@ -128,7 +132,8 @@ def _read(raw: bytes | memoryview) -> dict[str, msgspec.Raw]:
 def _joined(members: dict[str, msgspec.Raw], added: Added) -> bytes:
     parts = [b'{"type":' + _TYPE]
     parts += [b'"%b":%b' % (name.encode(), bytes(value)) for name, value in members.items()]
-    parts.append(added.members)
+    is_whole = "device" in members or bytes(members.get("sequence", b"")) == b"0"
+    parts.append(added.members if is_whole else added.members_short)
     return b",".join(parts)
 
 

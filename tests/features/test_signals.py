@@ -139,12 +139,29 @@ NETWORK_CUES = [
     ("ip_tor", Network(tor=True)),
     ("tls_ua_mismatch", Network(tls_class="python")),
     ("tz_ip_mismatch", Network(timezone="America/New_York")),
+    ("header_ua_mismatch", Network(user_agent=CHROME.replace("Chrome/", "HeadlessChrome/"))),
+    ("header_hints_mismatch", Network(ua_platform="Linux")),
+    ("header_language_mismatch", Network(languages=["en-US", "en"])),
 ]
 
 
 @pytest.mark.parametrize(("name", "network"), NETWORK_CUES, ids=[n for n, _ in NETWORK_CUES])
 def test_a_network_cue_fires_its_signal_alone(name: str, network: Network) -> None:
     assert set(fired(build.event(network=network, device=changed()))) == {name}
+
+
+def test_headers_that_say_what_the_scripts_say_fire_nothing() -> None:
+    for network in (
+        Network(user_agent=CHROME, languages=["de"], ua_platform="windows", ua_mobile=False),
+        Network(languages=["de-AT", "en"]),
+        Network(languages=["*"]),
+        Network(user_agent="", languages=[]),
+    ):
+        assert fired(build.event(network=network, device=changed(ua_mobile=False))) == {}
+    mobile = build.event(network=Network(ua_mobile=True), device=changed(ua_mobile=False))
+    assert set(fired(mobile)) == {"header_hints_mismatch"}
+    private = build.event(network=Network(languages=["en-US"]), device=changed(resist_fingerprinting=True))
+    assert fired(private)["header_language_mismatch"].exempt == "privacy_mode"
 
 
 def test_zones_of_one_offset_do_not_differ() -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.gateway.edge import Client, Edge
+from schemas.surroundings import Network
+from stream.gateway.edge import Client, Edge, of_every_event
 from stream.refs import RefHasher
 from tests.stream.gateway.doubles import settings
 
@@ -127,6 +128,28 @@ def test_the_order_of_headers_is_a_class_of_clients_not_of_requests() -> None:
     assert order != made.network(client, other).header_order_ref
     # Behind a proxy it would be the proxy's.
     assert PROXIED.network(PROXIED.client("10.0.0.9", first), first).header_order_ref is None
+
+
+def test_what_headers_say_of_the_browser() -> None:
+    headers = raw(
+        user_agent=CHROME,
+        accept_language="en-GB,en;q=0.5, fr-CH ;q=0.3,<script>,*;q=0.1",
+        sec_ch_ua_platform='"Linux"',
+        sec_ch_ua_mobile="?0",
+    )
+    found = edge().network(Client("203.0.113.7", "", by_proxy=False), headers)
+    assert (found.user_agent, found.languages) == (CHROME, ["en-GB", "en", "fr-CH", "*"])
+    assert (found.ua_platform, found.ua_mobile) == ("Linux", False)
+    assert of_every_event(found) == Network(ip_ref=found.ip_ref)
+    nothing = edge().network(Client("203.0.113.7", "", by_proxy=False), raw(user_agent="", sec_ch_ua_mobile="?2"))
+    assert (nothing.user_agent, nothing.languages, nothing.ua_platform, nothing.ua_mobile) == (None,) * 4
+
+
+@given(st.text(max_size=2_000), st.text(max_size=2_000))
+def test_whatever_headers_hold_the_block_is_the_contract_s(agent: str, languages: str) -> None:
+    headers = [(b"user-agent", agent.encode()), (b"accept-language", languages.encode())]
+    found = edge().network(Client("203.0.113.7", "", by_proxy=False), headers)
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Network) == found
 
 
 @pytest.mark.parametrize(
