@@ -63,8 +63,8 @@ export const start = (options: Options): Collector => {
   recorder.guard(() => {
     addEventListener("pagehide", () => recorder.guard(leave));
     document.addEventListener("visibilitychange", () => {
-      // Phones may end a hidden page without another word.
-      if (document.visibilityState === "hidden") recorder.flush(true);
+      // Phones may end a hidden page without another word; and on the way out this comes after `pagehide`.
+      if (document.visibilityState === "hidden") recorder.guard(leave);
     });
   });
   agree(options.consent ?? {});

@@ -44,7 +44,7 @@ export interface Options {
 export interface Stats {
   /** Events made; the next one's `sequence` on this page. */
   events: number;
-  /** Events that the gateway acknowledged or that were handed to `sendBeacon`. */
+  /** Events that the gateway acknowledged. */
   sent: number;
   /** Events that wait. */
   queued: number;

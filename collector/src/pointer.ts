@@ -68,8 +68,8 @@ export const pointer = (env: Env): Family<Pointer> => {
       const time = Math.min(sample.timeStamp, event.timeStamp) + shift;
       if (time >= lastMove && time - lastMove < SAMPLING_INTERVAL_MS) continue;
       lastMove = time;
-      if (counts) coalesced++;
       add(sample, time, event.buttons ? PointerKind.DRAG : PointerKind.MOVE, held(event.buttons));
+      if (counts) coalesced++;
     }
   };
   const press = (event: PointerEvent): void => {

@@ -25,6 +25,7 @@ export interface Waiting {
   at: number;
   /** What consent it needs: thrown away when that is withdrawn. */
   needs: ReadonlySet<string>;
+  beaconed?: boolean;
 }
 
 /** What the browser gives, so that tests can give something else. */
@@ -90,13 +91,18 @@ export class Sender {
     }
   }
 
-  /** Send for good: the page may go away. What does not fit is kept, in case it comes back. */
+  /**
+   * The page may go away: beacon what does not fly yet. Nobody learns whether a beacon arrived, so all of it stays in
+   * the queue, and is sent again if the page lives on.
+   */
   leave(): void {
-    while (!this.stopped && this.queue.length > this.flying) {
-      const count = this.fitting(this.flying);
-      if (!this.out.beacon(this.grant.endpoint, this.body(this.flying, count))) return;
-      this.remove(this.flying, count);
-      this.sent += count;
+    let from = this.flying;
+    while (this.queue[from]?.beaconed) from++;
+    while (!this.stopped && from < this.queue.length) {
+      const count = this.fitting(from);
+      if (!this.out.beacon(this.grant.endpoint, this.body(from, count))) return;
+      for (const event of this.queue.slice(from, from + count)) event.beaconed = true;
+      from += count;
     }
   }
 
