@@ -58,15 +58,28 @@ const webdriverNative = (broken: readonly string[]): boolean | undefined => {
   return descriptor?.get ? !broken.includes("Navigator.webdriver") : false;
 };
 
+interface TrustedTypes {
+  createPolicy(name: string, rules: { createScriptURL: (url: string) => string }): Policy;
+}
+interface Policy {
+  createScriptURL(url: string): URL;
+}
+
+let trusted: Policy | undefined;
+
+/** The worker's address; where a page asks for trusted types, as its policy `tellwire` (made once) gives it. */
+const workerUrl = (): URL => {
+  const plain = new URL("./worker.js", import.meta.url);
+  const types = (window as { trustedTypes?: TrustedTypes }).trustedTypes;
+  if (!types) return plain;
+  trusted ??= types.createPolicy("tellwire", { createScriptURL: (url) => url });
+  return trusted.createScriptURL(plain.href);
+};
+
 const inWorker = (): Promise<Scope | undefined> =>
   new Promise((resolve) => {
     try {
-      // Only what was set from this policy's name is allowed where a page asks for trusted types.
-      const types = (window as { trustedTypes?: { createPolicy(n: string, r: object): { createScriptURL(s: string): URL } } })
-        .trustedTypes;
-      const plain = new URL("./worker.js", import.meta.url);
-      const address = types?.createPolicy("tellwire", { createScriptURL: (url: string) => url }).createScriptURL(plain.href);
-      const worker = new Worker(address ?? plain, { type: "module" });
+      const worker = new Worker(workerUrl(), { type: "module" });
       const done = (scope?: Scope): void => {
         worker.terminate();
         resolve(scope);

@@ -61,8 +61,11 @@ export class Listeners {
   }
 }
 
-/** Where an event began, also inside open shadow roots. */
-export const targetOf = (event: Event): EventTarget | null => event.composedPath()[0] ?? event.target;
+/** Where an event began, also inside open shadow roots. The path is made only there: it is dear on every move. */
+export const targetOf = (event: Event): EventTarget | null => {
+  const target = event.target;
+  return target instanceof Element && target.shadowRoot ? (event.composedPath()[0] ?? target) : target;
+};
 
 let lastTarget: EventTarget | null = null;
 let lastHidden = false;

@@ -36,11 +36,17 @@ export const start = (options: Options): Collector => {
     deviceAsked = true;
     const { readDevice: read } = await import("./device.js");
     const device = await read(() => recorder.allows("device"));
+    // Withdrawn meanwhile: if it is given again, it is read again.
     if (device && recorder.allows("device")) recorder.tell({ device });
+    else deviceAsked = false;
   };
   const agree: Collector["setConsent"] = (consent) => {
     recorder.guard(() => recorder.agree(consent));
-    if (recorder.allows("device") && !deviceAsked) void quietly(readDevice);
+    if (recorder.allows("device") && !deviceAsked) {
+      void quietly(readDevice).then(() => {
+        if (recorder.allows("device") && !deviceAsked) void quietly(readDevice);
+      });
+    }
   };
   const watch = (video: HTMLVideoElement | undefined, facts: CaptureFacts): (() => void) => {
     let ended = false;
@@ -67,6 +73,11 @@ export const start = (options: Options): Collector => {
       if (document.visibilityState === "hidden") recorder.guard(leave);
     });
   });
+  const missing = (["endpoint", "session_id", "nonce", "token"] as const).filter((name) => !options.session?.[name]);
+  if (missing.length) {
+    recorder.failed(new Error(`tellwire: no ${missing.join(", ")} in session: what your server got from the gateway`));
+    recorder.stop("options");
+  }
   agree(options.consent ?? {});
 
   return {

@@ -59,9 +59,9 @@ export const pointer = (env: Env): Family<Pointer> => {
   const move = (event: PointerEvent): void => {
     if (ignored(targetOf(event))) return;
     become(event);
-    const list = event.getCoalescedEvents?.() ?? [];
-    const samples = list.length ? list : [event];
-    const counts = list.length > 1;
+    const list = event.getCoalescedEvents?.();
+    const counts = list !== undefined && list.length > 1;
+    const samples = counts ? list : [event];
     // What a busy page gets late keeps its time; a time that cannot be true is moved with its event.
     const shift = timeOf(event) - event.timeStamp;
     for (const sample of samples) {

@@ -60,7 +60,7 @@ export class Sender {
     private deviceRef?: string,
     private renew?: () => Promise<string>,
   ) {
-    this.token = grant.token;
+    this.token = grant?.token;
   }
 
   get waiting(): number {

@@ -46,7 +46,9 @@ def listened(page: Page) -> set[str]:
     """What the collector's scripts listen to on the window and the document."""
     session = page.context.new_cdp_session(page)
     own: set[str] = set()
-    session.on("Debugger.scriptParsed", lambda script: own.add(script["scriptId"]) if "/collector/" in script["url"] else None)
+    session.on(
+        "Debugger.scriptParsed", lambda script: own.add(script["scriptId"]) if "/collector/" in script["url"] else None
+    )
     session.send("Debugger.enable")
     kinds: set[str] = set()
     for target in ("window", "document"):

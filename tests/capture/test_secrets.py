@@ -89,7 +89,9 @@ def use(page: Page) -> None:
     for selector, secret in COMPOSED.items():
         page.locator(selector).click()
         for count in range(1, len(secret)):
-            session.send("Input.imeSetComposition", {"text": secret[:count], "selectionStart": 0, "selectionEnd": count})
+            session.send(
+                "Input.imeSetComposition", {"text": secret[:count], "selectionStart": 0, "selectionEnd": count}
+            )
         session.send("Input.insertText", {"text": secret})
     for selector, secret in SET.items():
         page.evaluate(

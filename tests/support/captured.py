@@ -31,7 +31,7 @@ def _validator() -> jsonschema.Draft202012Validator:
 def decoded(event: dict[str, Any]) -> Telemetry:
     """The event with what the gateway adds; raise where the closed schema or the decoder refuses it."""
     assert not set(GATEWAY) & set(event), "the gateway says this"
-    whole = GATEWAY | event
+    whole: dict[str, Any] = GATEWAY | event
     _validator().validate(whole)
     telemetry = envelope.decode(json.dumps(whole).encode(), whole["session_id"].encode())
     assert isinstance(telemetry, Telemetry)

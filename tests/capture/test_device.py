@@ -1,0 +1,153 @@
+"""Device attributes: read once, with their twins in a worker and a frame; what was tampered with shows.
+
+A driven browser is a bot and looks like one: nothing here is a person's device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from features.automation import automation_signals
+from features.device import device_signals
+from features.meta import Meta
+from schemas.telemetry import Device
+from tests.support.capture_site import STRICT_POLICY, CaptureSite
+from tests.support.captured import settled, wait_for
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Page
+
+Open = Callable[..., "Page"]
+
+
+def device_of(page: Page, site: CaptureSite) -> Device:
+    page.wait_for_function("() => collector.stats().events > 0", timeout=60_000)
+    devices = [event.device for event in settled(page, site) if event.device]
+    assert len(devices) == 1
+    return devices[0]
+
+
+def test_a_driven_browser_shows_itself_and_its_scopes_agree(opened: Open, site: CaptureSite) -> None:
+    device = device_of(opened({"device": True}), site)
+    assert device.webdriver is True
+    assert device.webdriver_native is True
+    assert device.native_functions_patched == []
+    assert device.cdp_open is None
+    for scope in (device.worker, device.iframe):
+        assert scope
+        assert (scope.user_agent, scope.platform) == (device.user_agent, device.platform)
+        assert (scope.languages, scope.timezone) == (device.languages, device.timezone)
+        assert scope.hardware_concurrency == device.hardware_concurrency
+    assert device.worker
+    assert device.worker.gpu_renderer == device.gpu_renderer
+    assert (device.eval_length, device.product_sub, device.vendor) == (33, "20030107", "Google Inc.")
+    assert (device.canvas_stable, device.audio_stable) == (True, True)
+    assert device.canvas_hash
+    assert device.fonts_hash
+    assert device.outer_width_px
+    assert device.resist_fingerprinting is None
+    found: dict[str, Any] = {}
+    automation_signals(device, found)
+    assert {"webdriver_true", "headless_ua", "software_renderer"} <= set(found)
+
+
+def test_the_same_browser_gives_the_same_hashes(opened: Open, site: CaptureSite) -> None:
+    first = device_of(opened({"device": True}), site)
+    site.reset()
+    second = device_of(opened({"device": True}), site)
+    hashes = [(one.canvas_hash, one.audio_hash, one.fonts_hash) for one in (first, second)]
+    assert hashes[0] == hashes[1]
+
+
+STEALTH = """
+    Object.defineProperty(Navigator.prototype, "webdriver", { get: () => false, configurable: true });
+    Object.defineProperty(navigator, "languages", { get: () => ["de-DE", "de"] });
+    Navigator.prototype.__defineGetter__("hardwareConcurrency", function hardwareConcurrency() { return 64; });
+    const own = HTMLCanvasElement.prototype.toDataURL;
+    let reads = 0;
+    HTMLCanvasElement.prototype.toDataURL = new Proxy(own, {
+      apply: (target, self, given) => Reflect.apply(target, self, given) + reads++,
+    });
+    const text = Function.prototype.toString;
+    Function.prototype.toString = function toString() {
+      return this === Function.prototype.toString || this === HTMLCanvasElement.prototype.toDataURL
+        ? `function ${this.name}() { [native code] }`
+        : text.call(this);
+    };
+    window.$cdc_asdjflasutopfhvcZLmcfl_ = 1;
+    window.__playwright__binding__ = 1;
+"""
+
+
+def test_tampering_shows(context: BrowserContext, opened: Open, site: CaptureSite) -> None:
+    context.add_init_script(STEALTH)
+    device = device_of(opened({"device": True}), site)
+    assert device.webdriver is False
+    assert device.webdriver_native is False
+    assert device.native_functions_patched
+    assert {"Navigator.webdriver", "HTMLCanvasElement.toDataURL", "Function.toString"} <= set(
+        device.native_functions_patched
+    )
+    assert "Navigator.hardwareConcurrency" in device.native_functions_patched
+    assert device.canvas_stable is False
+    assert device.automation_globals
+    assert {"$cdc_asdjflasutopfhvcZLmcfl_", "__playwright__binding__"} <= set(device.automation_globals)
+    assert device.worker
+    assert device.worker.webdriver is not False
+    assert device.worker.hardware_concurrency != device.hardware_concurrency
+    found: dict[str, Any] = {}
+    automation_signals(device, found)
+    assert {"webdriver_patched", "stealth_patch", "driver_artifacts", "playwright_binding"} <= set(found)
+
+
+def test_a_spoofed_agent_shows_in_the_worker(context: BrowserContext, opened: Open, site: CaptureSite) -> None:
+    context.add_init_script(
+        "Object.defineProperty(navigator, 'platform', { get: () => 'Win32' });"
+        "Object.defineProperty(navigator, 'userAgent', { get: () => 'Mozilla/5.0 (Windows NT 10.0; Win64; x64)' });"
+    )
+    page = opened({"device": True})
+    page.wait_for_function("() => collector.stats().events > 0", timeout=60_000)
+    event = next(event for event in settled(page, site) if event.device)
+    found: dict[str, Any] = {}
+    device_signals(event, Meta(), found)
+    assert found["worker_window_mismatch"]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        STRICT_POLICY.replace("worker-src 'self'", "worker-src 'none'"),
+        STRICT_POLICY.replace("trusted-types tellwire", "trusted-types 'none'"),
+    ],
+    ids=["no workers", "no trusted types"],
+)
+def test_what_a_policy_forbids_is_absent(opened: Open, site: CaptureSite, policy: str) -> None:
+    site.policy = policy
+    try:
+        page = opened({"device": True})
+        page.wait_for_function("() => collector.stats().events > 0", timeout=60_000)
+        assert page.evaluate("() => [noted.errors, noted.collector]") == [[], []]
+    finally:
+        site.policy = STRICT_POLICY
+    wait_for(site.events)
+    event = site.events()[0]
+    assert "worker" not in event["device"]
+    assert "iframe" in event["device"]
+
+
+def test_reading_stops_when_consent_is_withdrawn(opened: Open, site: CaptureSite) -> None:
+    page = opened({})
+    page.evaluate("() => { collector.setConsent({ device: true }); collector.setConsent({}); }")
+    page.wait_for_timeout(2500)
+    assert site.received == []
+
+
+def test_consent_given_again_reads_again(opened: Open, site: CaptureSite) -> None:
+    page = opened({})
+    page.evaluate("() => { collector.setConsent({ device: true }); collector.setConsent({}); }")
+    page.wait_for_timeout(500)
+    page.evaluate("() => collector.setConsent({ device: true })")
+    assert device_of(page, site).user_agent
