@@ -16,8 +16,6 @@ from bench.world import Member, World
 SESSIONS = 10_000
 WARM_S = 1.0
 """Of each loop: left out."""
-KEPT_UP_S = 1.0
-"""Later than this with its last event, the generator did not keep the pace."""
 
 
 def wait_done(world: World, events: int, check: Any, limit_s: float = 600.0) -> None:
@@ -33,8 +31,8 @@ def wait_done(world: World, events: int, check: Any, limit_s: float = 600.0) -> 
 def loop(world: World, members: list[Member], first: int, per_s: float, seconds: float) -> dict[str, float]:
     """Send events number `first` and on in an open loop.
 
-    Returns percentiles of the latency, ms, the worker's CPU time an event, and how busy both cores were. Raises
-    `Failed` where an answer is missing, and where the generator itself could not keep the pace.
+    Returns percentiles of the latency and how late the generator was, ms, the worker's CPU time an event, and how busy
+    both cores were. Raises `Failed` where an answer is missing.
     """
     events = int(per_s * seconds)
     sent_file, came_file = Path(world.folder, "sent.f64"), Path(world.folder, "came.f64")
@@ -58,8 +56,6 @@ def loop(world: World, members: list[Member], first: int, per_s: float, seconds:
         raise Failed("generator or verifier ended")
     due, sent = np.fromfile(sent_file).reshape(2, -1)
     came = np.fromfile(came_file)
-    if sent[-1] - due[-1] > KEPT_UP_S:
-        raise Failed(f"the generator could not send {per_s:,.0f} events a second: it was the bottleneck")
     if not came.all():
         raise Failed(f"{int((came == 0).sum())} of {events} events were never answered")
     counted = slice(int(WARM_S * per_s), None)
@@ -72,6 +68,7 @@ def loop(world: World, members: list[Member], first: int, per_s: float, seconds:
         "p999_ms": percentile(waited, 0.999),
         "max_ms": waited[-1],
         "sent_late_p99_ms": percentile(late, 0.99),
+        "last_late_ms": float(sent[-1] - due[-1]) * 1000.0,
         "worker_us": (after["worker"] - before["worker"]) / events * 1e6,
         **{who: (after[who] - before[who]) / passed for who in ("worker_core", "other_core")},
     }

@@ -30,6 +30,8 @@ and the hand-written loop also publish the served vectors of a sample of session
 
 
 _HALF_AN_HOUR_S = 1_800.0
+_BEHIND_MS = 500.0
+"""Later than this with its last event, a generator fell behind."""
 _SCALED = ("worker_us", "events_per_s", "peak_mb")
 
 
@@ -177,13 +179,20 @@ def _latency(found: Results) -> list[str]:
             busy = [f"{spread(column(its, core)).median:.0%}" for core in ("worker_core", "other_core")]
             cells = [ranged(spread(column(its, key))) for key in (*keys, "max_ms")]
             lines.append(["", f"{name}, ms", *cells, *busy])
-    late = max(one["sent_late_p99_ms"] for runs in found["runs"].values() for run in runs for one in run)
+    every = [one for runs in found["runs"].values() for run in runs for one in run]
+    late = max(one["sent_late_p99_ms"] for one in every)
     told = (
         "\nFrom when an event was due, not from when it was sent, to when its answer was read; "
         f"{found['seconds']:.0f} s a loop, the first second left out. The highest rate is half of what tellwire "
         f"drained. The generator was late by {shown(late)} ms or less in 99 of 100 events of every loop, which counts "
         "as latency of both."
     )
+    behind = sorted({one["per_s"] for one in every if one["last_late_ms"] > _BEHIND_MS})
+    if behind:
+        told += (
+            f" At {', '.join(f'{rate:,.0f}' for rate in behind)} events a second it did not keep the pace on the core "
+            "that it shares: there the figure is that core's."
+        )
     head = ["Events a second", "", "p50", "p99", "p99.9", "max", "Its core is busy", "The other core"]
     return [*table(head, lines), told]
 

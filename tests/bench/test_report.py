@@ -23,7 +23,13 @@ def drained(per_s: float) -> dict[str, float]:
 
 def looped(p50_ms: float) -> dict[str, float]:
     found = {"per_s": 100.0, "p50_ms": p50_ms, "p99_ms": 3 * p50_ms, "p999_ms": 9 * p50_ms, "max_ms": 20 * p50_ms}
-    return found | {"sent_late_p99_ms": 0.1, "worker_us": 300.0, "worker_core": 0.3, "other_core": 0.4}
+    return found | {
+        "sent_late_p99_ms": 0.1,
+        "last_late_ms": 0.1,
+        "worker_us": 300.0,
+        "worker_core": 0.3,
+        "other_core": 0.4,
+    }
 
 
 RESULTS: dict[str, Any] = {
@@ -86,6 +92,7 @@ def test_ratios_in_the_report_are_of_the_same_repetition() -> None:
     echo = next(line for line in text.splitlines() if "**times the echo's**" in line)
     assert "3.00 (2.00 to 4.00)" in echo
     assert "| 1,000 sessions | 2.00 | 250 | 4,000 | 250 | 1 |" in text
+    assert "did not keep the pace" not in text
     assert "1.75 (1.50 to 2.00) times the import" in text
     assert "25% of the risk events have reasons" in text
     assert "Bytewax was left out: no wheel for this Python" in text
@@ -191,3 +198,10 @@ def test_report_and_pages_that_are_committed_tell_the_committed_figures() -> Non
         drawn = [f"plots/{name}" for name in plots.there(COMMITTED.with_name("plots"))]
         text = COMMITTED.with_name("REPORT.md").read_text(encoding="utf-8")
         assert text == report.render(results, drawn), "run `make bench ARGS=--report`"
+
+
+def test_a_generator_that_fell_behind_is_told() -> None:
+    slow = looped(2.0) | {"last_late_ms": 900.0}
+    runs = {"tellwire": [[looped(2.0), slow]], "echo": [[looped(1.0), looped(1.0)]]}
+    text = report.render({"latency": {"rates": [100.0, 6_000.0], "seconds": 8.0, "runs": runs}})
+    assert "At 100 events a second it did not keep the pace" in text
