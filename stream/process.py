@@ -51,15 +51,19 @@ def places_of(stats: TransportStats, waits: dict[str, Dependency]) -> dict[str, 
 
 def make_store(redis: RedisSettings, state_version: str) -> RedisStore:
     """Return the store of sessions, watermarks and counters, not opened yet."""
+    return RedisStore(store_options(redis), state_version=state_version, prefix=redis.key_prefix)
+
+
+def store_options(redis: RedisSettings) -> ConnectionOptions:
+    """Turn settings into how the store is reached."""
     sentinel_password = redis.sentinel_password
-    options = ConnectionOptions(
+    return ConnectionOptions(
         url=redis.url.get_secret_value(),
         cluster=redis.cluster,
         timeout_s=redis.timeout_s,
         sentinel_username=redis.sentinel_username,
         sentinel_password=None if sentinel_password is None else sentinel_password.get_secret_value(),
     )
-    return RedisStore(options, state_version=state_version, prefix=redis.key_prefix)
 
 
 def make_app(kafka: KafkaSettings, group: str) -> faust.App:

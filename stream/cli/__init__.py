@@ -16,6 +16,7 @@ from stream.cli import (
     config,
     demo,
     dlq,
+    doctor,
     erase,
     evaluate,
     features,
@@ -59,6 +60,7 @@ app.command("worker")(worker.worker)
 app.command("learner")(learner.learner)
 app.command("gateway")(gateway.gateway)
 app.command("score")(score.score)
+app.command("doctor")(doctor.doctor)
 app.command("erase")(erase.erase)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)

@@ -28,7 +28,7 @@ from stream.state.base import (
     check_crash_note,
 )
 from stream.state.cluster import ClusterLink
-from stream.state.connections import ConnectionOptions, StandaloneLink, raised
+from stream.state.connections import ConnectionOptions, Greeting, StandaloneLink, raised
 from stream.state.counters import CAP, ENTITY_TTL_MS, RETAINED_BUCKETS, WINDOW_BUCKETS
 from stream.state.keys import WATERMARK_TTL_MS, Keys, pack_expected, unpack_watermark
 from stream.state.measured import Measured
@@ -44,6 +44,17 @@ SPILL: Final = 64
 """Members of a set that an entity's packed value holds; a larger set moves to a sorted set of its own."""
 STRIDE: Final = 16
 """New members after which an entity's packed value is tidied: old members dropped, large sets moved."""
+
+
+def link_to(
+    options: ConnectionOptions, stats: StoreStats, *, greet: Greeting | None = None
+) -> StandaloneLink | ClusterLink:
+    """Return a link to the servers, not connected yet; `greet` may refuse a single server, see `Greeting`."""
+    if options.cluster:
+        return ClusterLink(options, stats)
+    sentinels = options.sentinels()
+    locate = None if sentinels is None else SentinelLocator(options, sentinels)
+    return StandaloneLink(options, stats, greet=greet, locate=locate)
 
 
 class RedisStore:
@@ -91,7 +102,7 @@ class RedisStore:
         """Connect, check the server and load the scripts. See `StateStore`."""
         await self.close()
         tally.warm_up()
-        link = self._new_link()
+        link = link_to(self._options, self.stats, greet=check_connection)
         try:
             self._link, self._refused = link, None
             await self.check()
@@ -106,14 +117,6 @@ class RedisStore:
         link, self._link = self._link, None
         if link is not None:
             await link.close()
-
-    def _new_link(self) -> StandaloneLink | ClusterLink:
-        options = self._options
-        if options.cluster:
-            return ClusterLink(options, self.stats)
-        sentinels = options.sentinels()
-        locate = None if sentinels is None else SentinelLocator(options, sentinels)
-        return StandaloneLink(options, self.stats, greet=check_connection, locate=locate)
 
     async def check(self) -> None:
         """Look whether the servers still keep what they are given. See `StateStore`."""

@@ -42,7 +42,7 @@ async def check_server(link: StandaloneLink | ClusterLink, *, cluster: bool) -> 
     else:
         evicted, used_ratio = 0, None
         for where, info in infos:
-            fields = _fields(info)
+            fields = fields_of(info)
             _check_info(where, fields, cluster=cluster)
             evicted += int(fields.get("evicted_keys", "0"))
             warnings.extend(_doubts(where, fields))
@@ -63,7 +63,7 @@ async def check_server(link: StandaloneLink | ClusterLink, *, cluster: bool) -> 
 
 def check_connection(where: str, info: Answer) -> None:
     """Refuse the server of a new connection: a replica (`StoreUnavailable`), or what `check_server` refuses."""
-    fields = _fields(info)
+    fields = fields_of(info)
     _check_info(where, fields, cluster=False)
     if fields.get("role") == "slave":
         raise StoreUnavailable(f"Redis at {where} is a replica: a master is needed there")
@@ -102,7 +102,8 @@ def _doubts(where: str, info: dict[str, str]) -> list[str]:
     return doubts
 
 
-def _fields(info: Answer) -> dict[str, str]:
+def fields_of(info: Answer) -> dict[str, str]:
+    """Return the fields of an answer to INFO, or to a command that answers alike."""
     if isinstance(info, dict):
         return {str(key): str(value) for key, value in info.items()}
     text = info.decode("utf-8", "replace") if isinstance(info, bytes) else str(info)

@@ -18,6 +18,8 @@ import uvloop
 from stream.state import ConnectionOptions, RedisStore, StoreError, Watermark
 from stream.state.cluster import ClusterLink
 from stream.state.connections import StandaloneLink
+from stream.state.redis import link_to
+from stream.state.server_checks import check_connection
 
 Answers = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -162,7 +164,11 @@ def test_a_failure_goes_without_the_garbage_collector(kind: str, answers: Answer
                 url = f"redis+sentinel://127.0.0.1:{port}/service"
             options = ConnectionOptions(url=url, cluster=kind == "cluster", timeout_s=0.05)
             store = RedisStore(options, state_version="1")
-            link = store._new_link() if kind in {"greeted", "sentinel"} else StandaloneLink(options, store.stats)
+            link = (
+                link_to(options, store.stats, greet=check_connection)
+                if kind in {"greeted", "sentinel"}
+                else StandaloneLink(options, store.stats)
+            )
             if kind == "cluster":
                 link = ClusterLink(options, store.stats)
                 link._owners = [("127.0.0.1", port)] * len(link._owners)
