@@ -94,8 +94,6 @@ class RecordMaker:
         members = _read(raw)
         value = _joined(members, added)
         event = _checked(value, added.key)
-        if event.session_id != added.session.session_id:
-            raise EventRefused("session_mismatch", "$.session_id", "not the session of the token")
         if event.nonce != added.session.nonce:
             raise EventRefused("nonce_mismatch", "$.nonce", "not the nonce of the token's session")
         age_ms = added.sent_at - event.effective_at

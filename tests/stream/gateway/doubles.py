@@ -72,6 +72,7 @@ class World:
         self.metrics = GatewayMetrics()
         self.producer = FakeProducer()
         self.now_ms = NOW_MS
+        self.bytes_read = 0
         self.clock_s = 100.0
         self.outlet = Outlet(
             self.producer, self.metrics, self.settings.gateway.max_in_flight_bytes, lambda: self.clock_s
@@ -101,6 +102,7 @@ class World:
 
         async def receive() -> dict[str, Any]:
             part = parts.pop(0) if parts else b""
+            self.bytes_read += len(part)
             return {"type": "http.request", "body": part, "more_body": bool(parts)}
 
         async def send(message: dict[str, Any]) -> None:

@@ -129,6 +129,14 @@ async def test_bodies_of_all_bad_kinds(body: bytes | list[bytes], status: int, c
     assert (chunked.status, chunked.json["code"]) == (status, code)
 
 
+async def test_a_body_without_end_is_not_read_to_its_end() -> None:
+    for headers in ({}, {"origin": "https://evil.example"}):
+        world = World()
+        answer = await world.send("/v1/telemetry", [b"x" * 50_000] * 1_000, {"content-length": "-", **headers})
+        assert (answer.status, answer.headers["connection"]) == (413, "close")
+        assert world.bytes_read < 400_000
+
+
 @pytest.mark.parametrize(
     ("headers", "status", "code"),
     [
