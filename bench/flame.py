@@ -1,7 +1,7 @@
 """Draws a profile as a flame graph, one SVG for light and for dark pages: what a worker spends its time on.
 
 From stacks as py-spy writes them (`raw`: frames joined by `;`, a space, how often it was seen). Frames of one function
-are one, and below the chunk's own function everything is left out that only led there.
+are one, and above the chunk's own function, and above what the loop runs, nothing is shown.
 """
 
 import re
@@ -16,6 +16,7 @@ LEAST_SHARE: Final = 0.004
 _LETTER = 6.3
 """Width of a letter."""
 _ROOTS: Final = ("Pipeline.process ", "Pipeline._run ")
+_STARTER: Final = re.compile(r"^(\S*\.)?(run_faust|execute_from_commandline|run_until_complete|run_forever) ")
 _KINDS: Final = (
     ("ours", re.compile(r"\((stream|features|models|schemas)/")),
     ("clients", re.compile(r"\((confluent_kafka|redis|faust|mode|uvloop)/")),
@@ -59,6 +60,8 @@ def _from_the_chunk_on(names: list[str]) -> list[str]:
     for at in range(len(names) - 1, -1, -1):
         if names[at].startswith(_ROOTS):
             return names[at:]
+        if _STARTER.match(names[at]):
+            return names[at + 1 :]
     return names
 
 

@@ -27,6 +27,14 @@ def test_frames_of_a_function_are_one_and_begin_with_the_chunk() -> None:
     assert (batch.name, batch.count) == ("batch (stream/intake.py)", 50)
 
 
+def test_what_only_starts_the_loop_is_left_out() -> None:
+    path = (
+        "<module> (stream/__main__.py:1);Worker.execute_from_commandline (mode/worker.py:1);agent (stream/agents.py:3)"
+    )
+    (agent,) = tree([f"{path} 7"]).below.values()
+    assert (agent.name, agent.count) == ("agent (stream/agents.py)", 7)
+
+
 def test_the_drawing_is_xml_with_shares_and_without_what_is_too_narrow() -> None:
     text = draw(tree(STACKS), "A <title>")
     root = ET.fromstring(text)
