@@ -49,9 +49,10 @@ format: $(VENV)/.dev ## Format the code and mend what can be mended mechanically
 	@$(BIN)/ruff check --fix-only -q
 	@$(BIN)/ruff format
 
-contracts: $(VENV)/.dev ## Write AsyncAPI, JSON Schemas and reference pages anew from their declarations
+contracts: $(VENV)/.dev ## Write AsyncAPI, JSON Schemas, reference pages and dashboards anew from their declarations
 	@$(BIN)/python -m schemas.contracts_cli render
 	@$(BIN)/python -m stream.reference_pages render
+	@$(BIN)/python -m stream.dashboards render
 
 collector: collector/node_modules/.stamp ## Build the browser collector into collector/dist and collector/browser (needs Node.js 18, npm)
 	@cd collector && npm run --silent build
