@@ -101,7 +101,7 @@ class ChunkReader:
         used, written, accepted = scan_records(
             np.frombuffer(text, dtype=np.uint8), data, places, skeleton, self._scratch
         )
-        columns = Columns(data[:used].copy(), places[:, 0], places[:, 1])
+        columns = Columns(data[:used].copy(), places[:, 0].copy(), places[:, 1].copy())
         return Read(_events(skeleton.data, written, accepted, places), columns)
 
 

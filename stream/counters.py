@@ -25,8 +25,7 @@ def by_bucket(records: list[Message]) -> list[list[Message]]:
 
     A chunk reads its counters as of one bucket. With two in it, a score would depend on where the chunk began.
     """
-    first, last = (bucket_of(append_ms_of(record)) for record in (records[0], records[-1]))
-    if first == last:
+    if len(records) == 1 or bucket_of(append_ms_of(records[0])) == bucket_of(append_ms_of(records[-1])):
         # The broker's append times only grow, so what lies between is in the same bucket.
         return [records]
     return [list(group) for _, group in groupby(records, lambda record: bucket_of(append_ms_of(record)))]

@@ -170,13 +170,15 @@ class Pipeline:
         await self._finish(owned, chunk, batch, ChunkCounters([], [], 0), offset_of(record), clock)
 
     async def _run(self, owned: OwnedPartition, chunk: Chunk, records: list[Message], clock: StageClock) -> None:
-        await self._turns.take()
+        if not self._turns.begin():
+            await self._turns.take()
         clock.start()
         batch = self._intake.batch(owned, records)
         clock.decode_ms = clock.lap("decode") * 1000.0
         clock.pause()
         counters = await self._read(owned, chunk, batch)
-        await self._turns.take()
+        if not self._turns.begin():
+            await self._turns.take()
         clock.read_ms = clock.lap("read") * 1000.0
         clock.resume()
         self._evaluator.evaluate(owned, batch.items, counters, clock.lap, batch)

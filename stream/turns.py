@@ -24,15 +24,20 @@ class Turns:
         """Somebody has had a turn in this round."""
         self._began = 0.0
 
+    def begin(self) -> bool:
+        """Take a turn where this round of the loop has room; whether it has."""
+        if self._is_used:
+            return self._clock() - self._began < ROOM_S
+        self._is_used = True
+        self._began = self._clock()
+        asyncio.get_running_loop().call_soon(self._next_round)
+        return True
+
     async def take(self) -> None:
         """Return at once where this round of the loop has room; otherwise in a later one."""
         # An event would wake all that wait in the same round, which is what must not be.
-        while self._is_used and self._clock() - self._began >= ROOM_S:  # noqa: ASYNC110
+        while not self.begin():  # noqa: ASYNC110
             await asyncio.sleep(0)
-        if not self._is_used:
-            self._is_used = True
-            self._began = self._clock()
-            asyncio.get_running_loop().call_soon(self._next_round)
 
     def _next_round(self) -> None:
         self._is_used = False

@@ -79,6 +79,8 @@ class Ownership:
         self.is_suspect = False
         """Membership is in doubt: this thread did not poll for a session timeout."""
         self._probe_after = 0.0
+        self.is_any_refused = False
+        """Reading some partition may be refused: where none is, not all are looked at between two polls."""
         self.is_in_hand = False
         """The poll thread holds records that it has not handed over: the client's position is ahead of what was."""
 
@@ -330,7 +332,8 @@ class Ownership:
 
     def probe(self) -> None:
         """While in doubt, or refused: a commit that is taken proves the membership, and the right to read."""
-        is_refused = any(part.is_refused for part in self.parts.values())
+        is_refused = self.is_any_refused and any(part.is_refused for part in self.parts.values())
+        self.is_any_refused = is_refused
         if not (self.is_suspect or is_refused) or clock() < self._probe_after:
             return
         if not self.parts:

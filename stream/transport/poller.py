@@ -75,6 +75,8 @@ class Poller(threading.Thread):
         self._is_closing = threading.Event()
         self._all_topics: set[str] = set()
         self._was_burst = False
+        self._is_any_paused = False
+        """Some partition may be paused: where none is, not all are looked at between two polls."""
         self._next_watermarks = 0.0
         self._fatal: TransportFatalError | None = None
         self.ownership: Ownership | None = None
@@ -206,6 +208,8 @@ class Poller(threading.Thread):
         return sum(p.waiting_records for p in ownership.parts.values() if not p.marks.is_paused)
 
     def _resume(self, ownership: Ownership) -> bool:
+        if not self._is_any_paused:
+            return False
         resumed = []
         paused = False
         for key, part in ownership.parts.items():
@@ -217,6 +221,7 @@ class Poller(threading.Thread):
         if resumed:
             self._counters.resumes_total += len(resumed)
             self._consumer.resume(resumed)
+        self._is_any_paused = paused
         return paused
 
     # --- records -----------------------------------------------------------------------------------
@@ -252,6 +257,7 @@ class Poller(threading.Thread):
         if full:
             self._counters.pauses_total += len(full)
             self._consumer.pause(full)
+            self._is_any_paused = True
 
     def _without_errors(self, ownership: Ownership, batch: list[Message]) -> list[Message]:
         good: list[Message] = []
@@ -277,7 +283,8 @@ class Poller(threading.Thread):
             else:
                 _client.warning("%s[%s]: %s: %s", topic, partition, error.name(), error.str())
                 # A commit needs the same right, so one that is taken says that it is given again.
-                part.is_refused = part.is_refused or error.name() == "TOPIC_AUTHORIZATION_FAILED"
+                if error.name() == "TOPIC_AUTHORIZATION_FAILED":
+                    part.is_refused = ownership.is_any_refused = True
                 if error.name() in _UNREADABLE and (topic, partition) not in broken:
                     broken.add((topic, partition))
                     part.hole = part.hole or error.name()
