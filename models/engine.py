@@ -149,7 +149,8 @@ class Engine:
         `signals` are those that fired in the session so far. Each row's result depends on that row alone.
         """
         n = len(rows)
-        out = np.full((n, len(CHANNELS)), np.nan)
+        out = np.empty((n, len(CHANNELS)))
+        out.fill(np.nan)
         if n == 0:
             return out
         bot = out[:, BOT]
@@ -158,7 +159,7 @@ class Engine:
         if self.artifacts.keystroke is not None:
             np.fmax(bot, self.artifacts.keystroke.raw(rows), out=bot)
         self._raw_anomaly(rows, flows, snapshot, out)
-        out[rows[:, self._device_seen] > 0.0, DEVICE] = 0.0
+        np.copyto(out[:, DEVICE], 0.0, where=rows[:, self._device_seen] > 0.0)
         score = self.artifacts.signals.raw
         for i, fired in enumerate(signals):
             if fired:

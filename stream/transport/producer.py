@@ -138,7 +138,7 @@ class Producer:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._options.produce_deadline_s
         size = sum(map(len, records))
-        if not await self._wait_for_room(size, deadline):
+        if not self._has_room(size) and not await self._wait_for_room(size, deadline):
             self._raise(records, dict.fromkeys(range(len(records)), _never_sent()))
         sender = self._started()
         batch = _Batch(loop, self, sender, size, len(records))
@@ -146,7 +146,7 @@ class Producer:
         self.in_flight_bytes += size
         self.in_flight_records += len(records)
         await self._hand_over(records, batch)
-        await asyncio.shield(batch.future)
+        await batch.future
         errors = batch.errors
         self.counters.batches_total += 1
         self.counters.records_total += len(records) - len(errors)
@@ -211,12 +211,16 @@ class Producer:
             # Also when cancelled: what was sent is accounted for when its reports come.
             batch.expect(sent)
 
+    def _has_room(self, size: int) -> bool:
+        """Whether so many bytes may be sent now; a batch beyond the bound goes alone."""
+        return not self.in_flight_bytes or self.in_flight_bytes + size <= self._options.max_in_flight_bytes
+
     async def _wait_for_room(self, size: int, deadline: float) -> bool:
         room = self._room
         assert room is not None
         try:
             async with asyncio.timeout_at(deadline):
-                while self.in_flight_bytes and self.in_flight_bytes + size > self._options.max_in_flight_bytes:
+                while not self._has_room(size):
                     room.clear()
                     self.counters.room_waits_total += 1
                     await room.wait()
@@ -292,6 +296,7 @@ class _Batch:
 
     __slots__ = (
         "_expected",
+        "_is_over",
         "_loop",
         "_producer",
         "_records",
@@ -312,6 +317,7 @@ class _Batch:
         self._records = records
         self._reported = 0
         self._expected: int | None = None
+        self._is_over = False
         self.sender = sender
         self.errors: dict[int, KafkaError] = {}
         self.future: asyncio.Future[None] = loop.create_future()
@@ -334,10 +340,15 @@ class _Batch:
             self._finish()
 
     def _finish(self) -> None:
+        # The last report and `expect` may both come here.
+        if self._is_over:
+            return
+        self._is_over = True
+        if self.timer is not None:
+            self.timer.cancel()
+        self._producer.released(self._size, self._records)
+        # It is done already where who waited was cancelled: what was sent counts until its reports have come.
         if not self.future.done():
-            if self.timer is not None:
-                self.timer.cancel()
-            self._producer.released(self._size, self._records)
             self.future.set_result(None)
 
 

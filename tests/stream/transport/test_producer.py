@@ -130,6 +130,22 @@ async def test_who_waits_for_room_has_the_deadline_too() -> None:
     await producer.close(0.1)
 
 
+async def test_a_batch_nobody_waits_for_any_more_counts_until_its_end() -> None:
+    producer = Producer("127.0.0.1:1", TransportOptions(produce_deadline_s=0.5))
+    waiting = asyncio.get_running_loop().create_task(producer.produce_batch([OutRecord("t", b"x" * 10, None, 0)]))
+    await asyncio.sleep(0.1)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert (producer.in_flight_bytes, producer.in_flight_records) == (10, 1)
+    async with asyncio.timeout(5):
+        while producer.in_flight_bytes:
+            await asyncio.sleep(0.01)
+    assert producer.in_flight_records == 0
+    assert producer.counters.clients_replaced_total == 1
+    await producer.close(0.1)
+
+
 async def test_a_full_queue_in_an_outage_ends_at_the_deadline() -> None:
     properties = {"queue.buffering.max.messages": 5}
     producer = Producer("127.0.0.1:1", TransportOptions(produce_deadline_s=0.5, producer_properties=properties))
