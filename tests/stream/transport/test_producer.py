@@ -139,7 +139,7 @@ async def test_a_batch_nobody_waits_for_any_more_counts_until_its_end() -> None:
         await waiting
     assert (producer.in_flight_bytes, producer.in_flight_records) == (10, 1)
     async with asyncio.timeout(5):
-        while producer.in_flight_bytes:
+        while producer.in_flight_bytes:  # noqa: ASYNC110 - nothing tells it
             await asyncio.sleep(0.01)
     assert producer.in_flight_records == 0
     assert producer.counters.clients_replaced_total == 1
