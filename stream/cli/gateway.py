@@ -16,8 +16,9 @@ def gateway(config: ConfigFile = None) -> None:
     try:
         from stream.gateway.server import GatewayProcess
     except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] not in {"httptools", "starlette", "uvicorn"}:
+        name = (missing.name or "").partition(".")[0]
+        if name not in {"httptools", "starlette", "uvicorn"}:
             raise
-        line = f"the gateway needs {missing.name}, which is not installed: install tellwire[gateway]"
+        line = f"the gateway needs {name}, which is not installed: install tellwire[gateway]"
         raise UsageError(line) from None
     stop.leave(GatewayProcess(loaded, stop).run())
