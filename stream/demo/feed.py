@@ -15,6 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from schemas.risk import RiskEvent
 from stream.demo.children import DemoError
 from stream.demo.tally import Tally
+from stream.topic_reader import ends_of
 from stream.transport.headers import headers_of
 
 RISK_EVENTS: Final = "risk.events"
@@ -91,21 +92,9 @@ class Feed:
             for partition in known[topic].partitions:
                 place = TopicPartition(topic, partition, OFFSET_BEGINNING)
                 if from_end:
-                    place.offset = self._end_of(place)
+                    place.offset = ends_of(self._consumer, place, ANSWER_S)[1]
                 places.append(place)
         return places
-
-    def _end_of(self, place: TopicPartition) -> int:
-        """Return the next offset of a partition; waits out the election that a new topic goes through."""
-        deadline = time.monotonic() + ANSWER_S
-        while True:
-            try:
-                return self._consumer.get_watermark_offsets(place, timeout=ANSWER_S)[1]
-            except KafkaException:
-                # The library does not call "not leader" retriable here: whatever it is, it may pass.
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
 
 
 def _reason(message: Message) -> str:
