@@ -30,7 +30,6 @@ from schemas.risk import (
     Action,
     ChannelName,
     Decision,
-    Reason,
     RiskLevel,
     Scores,
     SignalValue,
@@ -301,24 +300,6 @@ class Engine:
                 seen.add("pointer")
             found = self._coverage[key] = coverage(wanted, seen)
         return found
-
-    def reasons(
-        self,
-        x: FloatArray,
-        flow: str,
-        *,
-        signals: Mapping[str, SignalValue],
-        velocity: Mapping[str, Velocity],
-        snapshot: SnapshotSet | None = None,
-        detail: Detail = "full",
-    ) -> list[Reason]:
-        """What moved the scores of one vector (N_FEATURES,), heaviest first."""
-        draft: list[Draft] = []
-        if detail != "facts":
-            self._explain(x.reshape(1, -1), [0], [detail], [flow], snapshot, [draft])
-        self._reasoner.from_signals(signals, draft)
-        self._reasoner.from_counters(self._reasoner.reached(velocity), draft)
-        return self._reasoner.written(draft)
 
     def _explain(
         self,

@@ -20,6 +20,7 @@ from models.channels import Planner
 from models.engine import ANOMALY, BOT, DEVICE, Engine
 from models.policy import parse_policy
 from models.reason_codes import code_of, stem_of
+from models.reasons import Draft
 from models.snapshots import EMPTY, SnapshotSet
 from schemas.base import FLOWS
 from schemas.risk import CHANNELS, Reason, Scores, SignalValue, Velocity
@@ -171,6 +172,13 @@ def test_people_get_reasons_for_trust_when_the_session_ends(engine: Engine) -> N
     assert trust >= 15
 
 
+def reasons_of(engine: Engine, x: Floats) -> list[Reason]:
+    """What moved the scores of one vector (N_FEATURES,), told in full, heaviest first."""
+    draft: list[Draft] = []
+    engine._explain(x.reshape(1, -1), [0], ["full"], ["login"], None, [draft])
+    return engine._reasoner.written(draft)
+
+
 def test_shares_of_a_group_are_the_sum_of_its_features(engine: Engine) -> None:
     """The naive twin of the grouping: plain sums by code over the explanation."""
     x = vectors(1, bot=True, seed=40)[0]
@@ -185,7 +193,7 @@ def test_shares_of_a_group_are_the_sum_of_its_features(engine: Engine) -> None:
     score = float(pointer.raw(x.reshape(1, -1))[0])
     raw = engine.raw(x.reshape(1, -1), ["login"], [{}])[0]
     raw[ANOMALY] = np.nan
-    for reason in engine.reasons(x, "login", signals={}, velocity={}):
+    for reason in reasons_of(engine, x):
         stem = reason.code.removesuffix("_UNLIKE_PEOPLE").removesuffix("_LIKE_PEOPLE")
         side = score if reason.polarity == "risk" else 1.0 - score
         assert reason.weight == pytest.approx(abs(sums[stem]) / total * side)
@@ -333,7 +341,7 @@ def test_the_evidence_is_the_strongest_feature_of_its_group(engine: Engine) -> N
     first: dict[str, str] = {}
     for part in pointer.explain(x):  # sorted by size
         first.setdefault(stem_of(NAMES[part.feature]), FEATURES[part.feature].description.rstrip("."))
-    reasons = engine.reasons(x, "login", signals={}, velocity={})
+    reasons = reasons_of(engine, x)
     shown = {
         r.code.removesuffix("_UNLIKE_PEOPLE").removesuffix("_LIKE_PEOPLE"): r for r in reasons if r.channel == "bot"
     }
