@@ -17,7 +17,7 @@ LOCK_ALONE := $(UV) pip compile -q --universal --python-version 3.11 --generate-
 	--no-annotate
 LOCK := $(LOCK_ALONE) --extra embedded --extra gateway --extra train --group build
 
-.PHONY: help setup setup-dev demo test faults fuzz lint format contracts collector bench guard lock kafka kafka-jars wheel clean
+.PHONY: help setup setup-dev demo test faults fuzz lint format contracts collector bench guard lock kafka kafka-jars compose wheel clean
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ kafka-jars: $(VENV)/.dev ## Fetch the real Apache Kafka of the tests into .cache
 
 kafka: $(VENV)/.dev ## Run a real Apache Kafka on a localhost port until Ctrl-C (needs Java 17 and Maven)
 	@$(BIN)/python -m tests.support.kafka $(ARGS)
+
+compose: ## Have compose-go itself check docker-compose.yml (needs Go 1.24)
+	@COMPOSE_PROFILES=all go run github.com/compose-spec/compose-go/v2/cmd@v2.16.2 docker-compose.yml >/dev/null
 
 wheel: $(VENV)/.tellwire ## Build the wheel into dist/
 	@$(BIN)/python -m hatchling build -t wheel

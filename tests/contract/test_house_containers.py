@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -15,13 +17,14 @@ from stream import settings_source
 from tests.support.kafka import KAFKA_VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = {"topics", "worker", "learner"}
+OURS = {"topics", "worker", "learner", "gateway"}
+OTHERS = {"kafka", "valkey", "prometheus", "grafana"}
 
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, dict[str, Any]]:
     found = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-    assert set(found) == OURS | {"kafka", "valkey"}
+    assert set(found) == OURS | OTHERS
     return dict(found)
 
 
@@ -37,7 +40,7 @@ def test_every_image_is_pinned(services: dict[str, dict[str, Any]]) -> None:
     images = [service["image"] for name, service in services.items() if name not in OURS] + bases
     assert len(images) >= 4
     for image in images:
-        assert re.search(r":\d+\.\d+\.\d+", image), image
+        assert re.search(r":v?\d+\.\d+\.\d+", image), image
     assert services["kafka"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
 
 
@@ -50,7 +53,7 @@ def test_every_service_that_stays_up_has_a_health_check_and_starts_after_what_it
     assert services["topics"]["restart"] == "no"
     assert services["topics"]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
     assert services["worker"]["depends_on"]["valkey"] == {"condition": "service_healthy"}
-    for name in ("worker", "learner"):
+    for name in ("worker", "learner", "gateway"):
         assert services[name]["depends_on"]["topics"] == {"condition": "service_completed_successfully"}
 
 
@@ -67,9 +70,71 @@ def test_the_settings_in_it_are_settings_and_valid(
         assert loaded.metrics.host == "0.0.0.0"
         assert loaded.keys.ref_key is not None
         assert loaded.metrics.port == 9464
-    for name, port in (("worker", 9464), ("learner", 9465)):
+    for name, port in (("worker", 9464), ("learner", 9465), ("gateway", 9466)):
         assert ":9464/readyz" in services[name]["healthcheck"]["test"][-1]
-        assert services[name]["ports"] == [f"127.0.0.1:{port}:9464"]
+        assert services[name]["ports"][-1] == f"127.0.0.1:{port}:9464"
+
+
+def test_nothing_of_ours_writes_to_its_root_or_has_more_rights_than_it_needs(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    for name in (OURS | OTHERS) - {"kafka", "valkey"}:
+        assert services[name]["read_only"] is True, name
+        assert services[name]["cap_drop"] == ["ALL"]
+        assert services[name]["security_opt"] == ["no-new-privileges:true"]
+    for name in OURS:
+        assert services[name]["tmpfs"] == ["/tmp"]
+        assert "volumes" not in services[name]
+
+
+def test_profiles_add_the_gateway_and_what_watches(services: dict[str, dict[str, Any]]) -> None:
+    of = {name: set(service.get("profiles", [])) for name, service in services.items()}
+    assert {name for name, profiles in of.items() if not profiles} == {"kafka", "valkey", "topics", "worker", "learner"}
+    assert of["gateway"] == {"gateway", "all"}
+    assert of["prometheus"] == of["grafana"] == {"observability", "all"}
+
+
+def test_what_is_mounted_is_there(services: dict[str, dict[str, Any]]) -> None:
+    declared = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["volumes"]
+    mounts = [mount.split(":") for service in services.values() for mount in service.get("volumes", [])]
+    folders = [source for source, *_ in mounts if source.startswith("./")]
+    assert len(folders) >= 3
+    for source, _, *mode in mounts:
+        if source.startswith("./"):
+            assert (ROOT / source).is_dir()
+            assert mode == ["ro"]
+        else:
+            assert source in declared
+    command = services["prometheus"]["command"]
+    assert (ROOT / "deploy/prometheus" / Path(command[0].partition("=")[2]).name).is_file()
+    jobs = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    names = {job["dns_sd_configs"][0]["names"][0] for job in jobs if "dns_sd_configs" in job}
+    assert names == OURS - {"topics"}
+
+
+def test_compose_files_own_schema_accepts_it() -> None:
+    # Of compose-go v2.16.2 (Apache-2.0); `make compose` asks compose-go itself.
+    schema = json.loads((ROOT / "tests/contract/compose-spec.json").read_text())
+    checker = jsonschema.validators.validator_for(schema)(schema)
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    assert [error.message for error in checker.iter_errors(compose)] == []
+    compose["services"]["worker"]["helthcheck"] = {}
+    assert len(list(checker.iter_errors(compose))) == 1
+
+
+def test_the_container_starts_from_the_kernels_that_were_baked(tmp_path: Path) -> None:
+    baked, cache, tools = tmp_path / "baked", tmp_path / "cache", tmp_path / "bin"
+    (baked / "inside").mkdir(parents=True)
+    (baked / "inside" / "one.nbi").write_text("kernel")
+    tools.mkdir()
+    (tools / "tellwire").write_text('#!/bin/sh\necho "$@" "$(cat "$NUMBA_CACHE_DIR/inside/one.nbi")"\n')
+    (tools / "tellwire").chmod(0o755)
+    env = {"BAKED_KERNELS": str(baked), "NUMBA_CACHE_DIR": str(cache), "PATH": f"{tools}:/usr/bin:/bin"}
+    for _ in range(2):
+        done = subprocess.run(
+            [ROOT / "deploy/start.sh", "worker", "a b"], env=env, capture_output=True, text=True, check=True
+        )
+        assert done.stdout == "worker a b kernel\n"
 
 
 def test_the_store_neither_evicts_nor_forgets(services: dict[str, dict[str, Any]]) -> None:
