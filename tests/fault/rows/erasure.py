@@ -28,6 +28,8 @@ from tests.support.pipeline import REF_KEY, Pipeline
 PER_S = 200.0
 EVERY_S = 0.05
 """Between two erasures of sessions that are being served."""
+ENOUGH = 12
+"""Erasures between two kills, at least."""
 
 
 def request(session_id: str, tenant: str) -> tuple[bytes, bytes]:
@@ -74,14 +76,16 @@ def erase_under_load(trial: Trial) -> None:
     load = trial.load(pipeline, per_s=PER_S)
     with following(pipeline) as inputs:
         for _ in range(trial.count(ci=2, full=20)):
-            until_s = time.monotonic() + trial.rng.uniform(1.0, 2.0)
-            while time.monotonic() < until_s:
+            until_s, asked = time.monotonic() + trial.rng.uniform(1.0, 2.0), 0
+            # A slow machine takes longer for as many.
+            while time.monotonic() < until_s or (asked < ENOUGH and time.monotonic() < until_s + 30.0):
                 time.sleep(EVERY_S)
                 seen = inputs.consume(100, 0.05)
                 if seen and seen[-1].error() is None and b"capture.erasure" not in (seen[-1].value() or b""):
                     key = seen[-1].key()
                     assert isinstance(key, bytes)
                     pipeline.produce([request(key.decode(), _tenant_of(seen[-1].value()))])
+                    asked += 1
             worker = kill_and_start(trial, pipeline, worker)
     load.stop()
     pipeline.wait_committed(worker)
