@@ -250,7 +250,8 @@ class Poller(threading.Thread):
             part.handed_records += len(records)
             part.handed_bytes += byte_count
             items.append((part.line, part.epoch, records, byte_count))
-            if part.marks.update(part.waiting_records, part.waiting_bytes):
+            # One run of it may fill it, and the loop take a chunk before the next: only `_resume` ends a pause.
+            if not part.marks.is_paused and part.marks.update(part.waiting_records, part.waiting_bytes):
                 full.append(TopicPartition(*key))
         if items:
             self._tell(self._loop_side.receive, items)

@@ -117,3 +117,58 @@ def test_a_record_in_hand_at_a_revoke_is_not_committed() -> None:
     ownership.lines[line.key], ownership.parts[line.key] = line, part
     poller._step(ownership)
     assert consumer.committed == [7]
+
+
+class Pauses:
+    """A consumer that knows what is paused."""
+
+    def __init__(self) -> None:
+        self.paused: set[tuple[str, int]] = set()
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        self.paused |= {(tp.topic, tp.partition) for tp in partitions}
+
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        self.paused -= {(tp.topic, tp.partition) for tp in partitions}
+
+
+def test_a_partition_whose_records_are_taken_while_it_is_being_paused_is_resumed() -> None:
+    """The event loop may take a chunk between two runs of one partition in the same poll."""
+
+    def tell(callback: Any, *args: object) -> bool:
+        del callback, args
+        return True
+
+    class Side:
+        receive = None
+
+    class Elsewhere(Line):
+        """Whoever looks at it is interrupted: the loop takes of the first partition what it had waiting."""
+
+        @property
+        def taken_records(self) -> int:
+            first.taken_records = 10
+            return 0
+
+        @taken_records.setter
+        def taken_records(self, value: int) -> None:
+            pass
+
+    consumer, side = Pauses(), cast("Any", Side())
+    options = TransportOptions(pause_high_records=20, pause_low_records=15)
+    poller = Poller({}, options, side, cast("Any", None), tell, Counters())
+    poller._consumer = cast("Any", consumer)
+    poller._all_topics.add("t")
+    ownership = Ownership(cast("Any", consumer), options, side, cast("Any", None), tell, Counters())
+    first, second = Line(cast("Any", None), "t", 0, 1), Elsewhere(cast("Any", None), "t", 1, 1)
+    for line in (first, second):
+        ownership.parts[line.key] = Part(line, 1, 0, options)
+    ownership.parts[first.key].handed_records = 10
+
+    def records(partition: int, offsets: range) -> list[Message]:
+        return [Message("t", partition, offset, None, b"value") for offset in offsets]
+
+    poller._hand_over(ownership, [*records(0, range(10)), *records(1, range(1)), *records(0, range(10, 11))])
+    poller._allowance(ownership)
+    assert not ownership.parts[first.key].marks.is_paused
+    assert consumer.paused == set()
