@@ -110,10 +110,10 @@ const idle = (): Promise<void> =>
 /** Whether this browser, or its mode, is known to give false attributes on purpose. */
 const private_ = (nav: Nav, canvasStable: boolean | undefined): boolean | undefined => {
   if (nav.brave) return true;
-  // Firefox's resistFingerprinting says UTC and rounds the screen to the window.
+  // Firefox's resistFingerprinting says UTC and calls the window the screen: a window that fills its screen is less high.
   const firefox = "mozInnerScreenX" in window;
   if (firefox && canvasStable === false) return true;
-  return firefox && screen.width === innerWidth && screen.availWidth === screen.width && devicePixelRatio === 1 &&
+  return firefox && screen.width === innerWidth && screen.height === innerHeight && devicePixelRatio === 1 &&
     new Date().getTimezoneOffset() === 0
     ? true
     : undefined;

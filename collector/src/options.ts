@@ -30,7 +30,10 @@ export interface Options {
   consent?: Consent;
   /** Asked once when the token has expired: a new token from your server. Without it sending ends then. */
   renew?: () => Promise<string>;
-  /** Your own first-party device id, where you have one. The gateway hashes it. */
+  /**
+   * Your own first-party device id, where you have one. The gateway hashes it. It goes with every request under any
+   * consent: leave it out where the person did not agree to it.
+   */
   deviceRef?: string;
   /** The person declared assistive technology. It only ever exempts from signals. Sent with any consent. */
   assistiveTechnology?: boolean;

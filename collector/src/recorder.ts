@@ -93,7 +93,7 @@ export class Recorder implements Env {
     if (this.ended) return;
     const before = this.consent;
     this.consent = {};
-    for (const need of NEEDS) if (consent[need] === true) this.consent[need] = true;
+    for (const need of NEEDS) if (consent?.[need] === true) this.consent[need] = true;
     for (const need of NEEDS) {
       if (before[need] === this.consent[need]) continue;
       const granted = this.consent[need] === true;
@@ -191,7 +191,8 @@ export class Recorder implements Env {
     }
     if (end) blocks.end = { reason: end };
     if (!Object.keys(blocks).length || !Object.keys(this.consent).length) return undefined;
-    const sequence = (this.sequence ??= this.remembered());
+    // Another page of this tab may have gone on meanwhile: a page that comes back out of the cache goes on behind it.
+    const sequence = Math.max(this.sequence ?? 0, this.remembered());
     if (assistiveTechnology && !this.events) blocks.device = { ...blocks.device, assistive_technology: true };
     return {
       type: "capture.telemetry.v1",

@@ -9,6 +9,8 @@ import type { SessionGrant } from "./options.js";
 
 /** Browsers bound beacons and kept-alive requests in flight to 64 KiB together. */
 const MAX_BODY_CHARS = 30_000;
+/** A single event may be longer. Browsers refuse to keep such a request alive, again and again: it goes as a plain one. */
+const MAX_KEPT_CHARS = 40_000;
 const MAX_EVENTS = 16;
 /** What waits is bounded; beyond it the oldest goes, which shows as a gap in `sequence`. */
 const MAX_QUEUE_EVENTS = 256;
@@ -170,7 +172,7 @@ export class Sender {
         credentials: "omit",
         cache: "no-store",
         referrerPolicy: "no-referrer",
-        keepalive: true,
+        keepalive: body.length <= MAX_KEPT_CHARS,
         signal: abort.signal,
       });
       status = response.status;

@@ -106,9 +106,22 @@ test("requests stay below what browsers keep alive", async () => {
 test("an event beyond the bound of a request goes alone", async () => {
   const world = new World();
   const sender = world.sender();
-  sender.add(event(world, ["behaviour"], 40_000));
+  sender.add(event(world, ["behaviour"], 39_000));
   await settle();
   assert.deepEqual([world.requests.length, sender.sent], [1, 1]);
+  assert.equal(world.requests[0].init.keepalive, true);
+});
+
+test("an event that no browser keeps alive does not hold up the others", async () => {
+  const world = new World();
+  const fetch = world.fetch;
+  // As browsers do: more than 64 KiB of kept-alive bodies is a network error, each time anew.
+  world.fetch = (url, init) => (init.keepalive && init.body.length > 65_536 ? Promise.reject(new TypeError()) : fetch(url, init));
+  const sender = world.sender();
+  sender.add(event(world, ["behaviour"], 80_000));
+  sender.add(event(world));
+  await settle();
+  assert.deepEqual([sender.sent, sender.waiting], [2, 0]);
 });
 
 for (const [name, answer] of [

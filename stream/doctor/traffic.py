@@ -143,4 +143,5 @@ def _collector(record: Message) -> str:
         found = msgspec.json.decode(record.value() or b"", type=_Sent).collector
     except msgspec.MsgspecError:
         return "unreadable"
-    return f"{found.name} {found.version}"[:60]
+    # Whoever may send telemetry chose these words, and they go to a terminal.
+    return "".join(one if one.isprintable() else "?" for one in f"{found.name} {found.version}"[:60])

@@ -70,7 +70,7 @@ def test_the_settings_in_it_are_settings_and_valid(
         assert loaded.metrics.host == "0.0.0.0"
         assert loaded.keys.ref_key is not None
         assert loaded.metrics.port == 9464
-    for name, port in (("worker", 9464), ("learner", 9465), ("gateway", 9466)):
+    for name, port in (("worker", "9464-9479"), ("learner", "9480"), ("gateway", "9481")):
         assert ":9464/readyz" in services[name]["healthcheck"]["test"][-1]
         assert services[name]["ports"][-1] == f"127.0.0.1:{port}:9464"
 

@@ -51,6 +51,12 @@ CASES: Final = [
         long=True,
     ),
     Case("1 of 200 chunks late for three days", {world.LATE: "0+99.5x300"}, after_s=3 * DAY_S, long=True),
+    # Of three records in an hour one waited for a start: nobody is woken for that.
+    Case(
+        "one chunk of three late, and else idle",
+        {world.LATE: "0x40 1x30 2x200", world.ALL: "0x40 1x30 2x38 3x200"},
+        after_s=3_570,
+    ),
     Case("one partition has no owner", {world.ASSIGNED: "8x20 7x100"}, {("TellwireInputNotRead", "page")}, 900),
     Case("a rebalance of a minute", {world.ASSIGNED: "8x20 7x1 8x100"}, after_s=900),
     Case("no worker at all", {world.ASSIGNED: None}, {("TellwireInputNotRead", "page")}, 900),

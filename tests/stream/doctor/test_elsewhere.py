@@ -183,3 +183,11 @@ def test_its_exit_status_and_what_it_prints(
     said = orjson.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
     assert [one["check"] for one in said] == ["c", "b", "a"][3 - len(found) :]
     assert set(said[0]) == {"check", "level", "where", "what", "why", "do"}
+
+
+def test_a_senders_name_reaches_the_terminal_without_its_controls() -> None:
+    class Record:
+        def value(self) -> bytes:
+            return b'{"collector": {"name": "web\\u001b[2J\\u0007\\n", "version": "1"}}'
+
+    assert traffic._collector(Record()) == "web?[2J?? 1"  # type: ignore[arg-type]
