@@ -1,5 +1,6 @@
 """Token buckets in bounded memory: who sends too much waits. Per process; the clock is passed in."""
 
+from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final
 
@@ -17,7 +18,8 @@ class Buckets:
         self._rate = rate_per_s
         self._burst = float(burst)
         self._max = max_entries
-        self._held: dict[Hashable, tuple[float, float]] = {}  # tokens left, and when; least recently asked first
+        # Tokens left, and when; least recently asked first. A dict would look for its first entry among the deleted.
+        self._held: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._held)
@@ -33,5 +35,5 @@ class Buckets:
         enough = left >= 1.0 - _MARGIN
         held[key] = (left - 1.0 if enough else left, now_s)
         if len(held) > self._max:
-            del held[next(iter(held))]
+            held.popitem(last=False)
         return 0.0 if enough else (1.0 - left) / self._rate

@@ -141,9 +141,9 @@ class Gateway:
     async def take(self, head: Head, read_body: ReadBody) -> TelemetryTaken:
         """Produce a client's events, and return once Kafka has them."""
         observed_at = self._now_ms()
-        origin_tenant = self._check_head(head)
         client = self._edge.client(head.peer, head.headers)
         self._take("ip", client.rate_key)
+        origin_tenant = self._check_head(head)
         self._outlet.check(_length_of(head))
         body = await read_body(self._settings.max_body_bytes)
         self._metrics.body_bytes.observe(len(body))
@@ -154,6 +154,9 @@ class Gateway:
         if origin_tenant is not None and session.tenant != origin_tenant:
             raise Refusal("origin_not_allowed", "the session is of another tenant than the page")
         self._take("session", session.session_id)
+        if origin_tenant is not None:
+            # Last of all: who has no token, or sends too much, must not use up what a tenant's other visitors have.
+            self._take("origin", head.get(b"origin"))
         records, refused = self._records(batch, session, client, head, observed_at)
         for one in refused:
             self._metrics.events_refused.labels(one.code).inc()
@@ -171,7 +174,6 @@ class Gateway:
             tenant = self._origins.get(origin)
             if tenant is None:
                 raise Refusal("origin_not_allowed", "the page's origin is not in gateway.origins")
-            self._take("origin", origin)
         elif self._settings.require_origin:
             raise Refusal("origin_not_allowed", "the request has no Origin header")
         if (head.get(b"content-encoding") or b"identity").strip().lower() != b"identity":

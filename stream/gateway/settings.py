@@ -99,12 +99,16 @@ class GatewaySettings(Section):
     @field_validator("tenants")
     @classmethod
     def _usable_tenants(cls, tenants: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        owners: dict[str, str] = {}
         for name, secret in tenants.items():
             if not _TENANT.fullmatch(name):
                 raise ValueError(f"{name!r} is no name of a tenant: letters, digits and ._:/+-, at most 64")
             secrets = secret.get_secret_value().split(" ")
             if any(len(one) < MIN_SECRET_CHARS or not one.isascii() for one in secrets):
                 raise ValueError(f"the secret of {name} needs at least {MIN_SECRET_CHARS} ASCII characters")
+            for one in secrets:
+                if owners.setdefault(one, name) != name:
+                    raise ValueError(f"{owners[one]} and {name} have the same secret: nobody could tell them apart")
         return tenants
 
     @field_validator("origins")

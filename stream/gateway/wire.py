@@ -103,7 +103,6 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "internal": (500, "The gateway failed"),
     "overloaded": (503, "The gateway has too much to do"),
     "kafka_unavailable": (503, "Kafka does not take the events now"),
-    "stopping": (503, "This gateway is stopping"),
 }
 """Status and title by code."""
 

@@ -263,6 +263,19 @@ async def test_each_rate_is_told_with_its_scope_and_when_to_come_again() -> None
     assert (await flooded.telemetry(sessions[0], [flooded.event(sessions[0])])).json["scope"] == "origin"
 
 
+async def test_strangers_do_not_use_up_what_an_origin_s_visitors_have() -> None:
+    world = World(origin_burst=2, ip_burst=5, session_burst=1)
+    session, flooding = await opened(world), (await World(origin_burst=2).open()).json
+    event = world.event(session)
+    for _ in range(10):  # no token of this gateway's, and soon too many of one address
+        stranger = await world.telemetry({**session, "token": "v1.x.y"}, [event], peer="198.51.100.1")
+        assert stranger.json["code"] in {"token_invalid", "rate_limited"}
+    for expected in (200, 429, 429):  # one session too many of its own
+        answer = await world.telemetry(flooding, [world.event(flooding)])
+        assert (answer.status, answer.json.get("scope")) == (expected, None if expected == 200 else "session")
+    assert (await world.telemetry(session, [event])).status == 200
+
+
 async def test_too_many_events_are_refused_whole() -> None:
     world = World()
     session = await opened(world)
@@ -335,7 +348,7 @@ async def test_no_answer_and_no_line_holds_an_identifier(caplog: pytest.LogCaptu
 
 
 async def test_many_refusals_are_few_lines(caplog: pytest.LogCaptureFixture) -> None:
-    world = World()
+    world = World(ip_burst=500)
     for _ in range(500):
         await world.send("/v1/telemetry", b"{", {"origin": "https://evil.example"})
     lines = [record for record in caplog.records if "refused" in record.message]
@@ -380,6 +393,7 @@ def test_what_must_be_set_is_told(given: dict[str, Any], words: str) -> None:
         ({"tenants": {"shop": "short"}}, "at least 32"),
         ({"tenants": {"shop": f"{SECRET} "}}, "at least 32"),
         ({"tenants": {"sh op": SECRET}}, "no name of a tenant"),
+        ({"tenants": {"shop": SECRET, "bank": f"{OTHER_SECRET} {SECRET}"}}, "shop and bank have the same secret"),
         ({"origins": {"https://x.example/": "shop"}}, "no origin"),
         ({"origins": {"*": "shop"}}, "no origin"),
         ({"origins": {"https://x.example": "who"}}, "not in gateway.tenants"),
