@@ -54,6 +54,17 @@ def test_what_a_freeze_held_up_is_counted_and_allowed_and_any_other_unmarked_rep
     assert report.late_repeats == is_held_up
 
 
+@pytest.mark.parametrize(("topic", "found"), [(ledger.DOOR_TOPIC, {}), ("some.other", {"malformed": 1})])
+def test_dead_letters_of_the_doors_topic_are_counted_apart_and_of_no_other(topic: str, found: dict[str, int]) -> None:
+    run = run_of([(0, 0, 0, False)])
+    letter = dead_letter_of(run.inputs[0], at=1)
+    headers = tuple((name, topic.encode() if name == "dlq_topic" else value) for name, value in letter.headers)
+    run.dead.append(dataclasses.replace(letter, headers=headers))
+    report = run.report()
+    assert report.kinds() == found
+    assert (report.door_dead_letters, report.dead_letters) == (0 if found else 1, 0)
+
+
 def _rebuilt(event: Record, **changes: object) -> Record:
     return dataclasses.replace(event, value=orjson.dumps(orjson.loads(event.value or b"") | changes))
 

@@ -51,6 +51,7 @@ Place = tuple[int, int]
 """Partition and offset in the input topic."""
 
 _ERASURE = "capture.erasure.v1"
+DOOR_TOPIC = "capture.signals"
 _DEAD_LETTER_HEADERS = ("dlq_topic", "dlq_partition", "dlq_offset", "dlq_reason", "dlq_path")
 
 
@@ -91,6 +92,8 @@ class Report:
     """Further dead letters of a record, equal to the first: none after a graceful stop."""
     reasons: Counter[str] = field(default_factory=Counter)
     """Dead letters by `dlq_reason`."""
+    door_dead_letters: int = 0
+    """Dead letters of the door's topic, which is another input: counted, not judged here."""
     violations: list[Violation] = field(default_factory=list)
 
     @property
@@ -266,6 +269,9 @@ class _Ledger:
             self.take_note(record, here)
             return
         lacks = [name for name in _DEAD_LETTER_HEADERS if record.header(name) is None]
+        if not lacks and record.header("dlq_topic") == DOOR_TOPIC != self.topic:
+            self.report.door_dead_letters += 1
+            return
         named = self.named(record)
         if lacks or named is None:
             self.fault("malformed", here, f"dead letter without valid {', '.join(lacks) or 'dlq_* origin'}")

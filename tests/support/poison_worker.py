@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import stream.door
-import stream.pipeline
-from schemas.envelope import decode, decode_signal
+from schemas.envelope import decode_signal
 from stream.cli import main
 from stream.evaluation import Evaluator
+from stream.intake import Intake
 
 # Taken out: they are no settings.
 POISON: dict[str, str] = json.loads(os.environ.pop("TELLWIRE_POISON__SESSIONS", "{}"))
@@ -40,14 +40,6 @@ def strike(how: str) -> None:
     time.sleep(10)  # the signal is on its way
 
 
-def poisoned_decode(value: bytes | None, key: bytes | None) -> Any:
-    event = decode(value, key)
-    how = POISON.get(event.session_id, "")
-    if how.startswith("decode-"):
-        strike(how)
-    return event
-
-
 def poisoned_decode_signal(value: bytes | None, key: bytes | None) -> Any:
     event = decode_signal(value, key)
     how = POISON.get(event.session_id, "")
@@ -58,7 +50,8 @@ def poisoned_decode_signal(value: bytes | None, key: bytes | None) -> Any:
 
 def poison() -> None:
     """Put the poisoned functions in the place of the real ones."""
-    evaluate = Evaluator.evaluate
+    evaluate, batch = Evaluator.evaluate, Intake.batch
+    while_decoding = {session_id.encode(): how for session_id, how in POISON.items() if how.startswith("decode-")}
 
     def poisoned_evaluate(self: Evaluator, owned: Any, items: Any, *rest: Any) -> None:
         for item in items:
@@ -67,8 +60,15 @@ def poison() -> None:
                 strike(how)
         evaluate(self, owned, items, *rest)
 
+    def poisoned_batch(self: Intake, owned: Any, records: Any) -> Any:
+        for record in records:
+            for session_id, how in while_decoding.items():
+                if session_id in (record.value() or b"") and not owned.is_done(record.offset()):
+                    strike(how)
+        return batch(self, owned, records)
+
     Evaluator.evaluate = poisoned_evaluate  # type: ignore[method-assign,assignment]
-    stream.pipeline.decode = poisoned_decode  # type: ignore[attr-defined]
+    Intake.batch = poisoned_batch  # type: ignore[method-assign]
     stream.door.decode_signal = poisoned_decode_signal  # type: ignore[attr-defined]
 
 

@@ -118,7 +118,7 @@ def hot_key(trial: Trial) -> None:
     _loop(pipeline, worker, per_s, 4, 0.5, "warm")
     with_hot: list[list[float]] = []
     without: list[list[float]] = []
-    for pair in range(trial.count(ci=3, full=7)):
+    for pair in range(trial.count(ci=3, full=5)):
         trial.outcome.runs += 1
         order = [(0.5, f"h{pair}", with_hot), (0.0, f"e{pair}", without)]
         for share, run, kept in order if pair % 2 else order[::-1]:
@@ -152,7 +152,7 @@ def new_sessions(trial: Trial) -> None:
     began_s, sent, drain, most = time.monotonic(), 0, Drain(), 0
     # One block after the other, the last one answered before the next is sent: as fast as the worker takes them.
     with drain.watching(pipeline, worker):
-        while time.monotonic() - began_s < trial.count(ci=10, full=200):
+        while time.monotonic() - began_s < trial.count(ci=10, full=100):
             sent += pipeline.produce(_lonely(range(sent, sent + trial.count(ci=2_000, full=10_000))))
             pipeline.wait_committed(worker)
             most = max(most, _sessions(pipeline))

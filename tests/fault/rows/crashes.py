@@ -174,7 +174,7 @@ def _crash_at(trial: Trial, moment: str) -> Pipeline:
     # One partition: a chunk of another one that is in flight too would be another crash, at another moment.
     pipeline = trial.pipeline(1, **STATIC)
     load = trial.load(pipeline, per_s=PER_S)
-    for _ in range(trial.count(ci=1, full=20)):
+    for _ in range(trial.count(ci=1, full=10)):
         chunk = str(trial.rng.randint(5, 60))
         worker = pipeline.start("worker", entry=["-m", "tests.fault.faulty_worker", moment, chunk])
         assert worker.process.wait(120) == -9, f"it did not crash:\n{worker.text()[-2000:]}"

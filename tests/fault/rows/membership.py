@@ -49,12 +49,12 @@ def restart_in_turn(trial: Trial, members: Members, limit_s: float, rounds: int)
 
 @row(number=2, fault="planned restart of one of three workers; classic protocol, default settings", observables=ORDERLY)
 def restart_classic(trial: Trial) -> None:
-    restart_in_turn(trial, Members(trial, CLASSIC), RESTART_S, trial.count(ci=1, full=9))
+    restart_in_turn(trial, Members(trial, CLASSIC), RESTART_S, trial.count(ci=1, full=6))
 
 
 @row(number=2, fault="planned restart of one of three workers; cooperative protocol", observables=ORDERLY, in_ci=False)
 def restart_cooperative(trial: Trial) -> None:
-    restart_in_turn(trial, Members(trial, COOPERATIVE), RESTART_S, trial.count(ci=1, full=9))
+    restart_in_turn(trial, Members(trial, COOPERATIVE), RESTART_S, trial.count(ci=1, full=6))
 
 
 def _static_limit_s(trial: Trial) -> float:
@@ -64,14 +64,14 @@ def _static_limit_s(trial: Trial) -> float:
 
 @row(number=2, fault="planned restart of a static member; classic protocol", observables=ORDERLY, in_ci=False)
 def restart_static(trial: Trial) -> None:
-    restart_in_turn(trial, Members(trial, STATIC), _static_limit_s(trial), trial.count(ci=1, full=6))
+    restart_in_turn(trial, Members(trial, STATIC), _static_limit_s(trial), trial.count(ci=1, full=4))
 
 
 @row(
     number=2, fault="planned restart of a static member; KIP-848", observables=ORDERLY, needs=STATIC_BROKER, in_ci=False
 )
 def restart_static_consumer(trial: Trial) -> None:
-    restart_in_turn(trial, Members(trial, STATIC_SHORT), _static_limit_s(trial), trial.count(ci=1, full=6))
+    restart_in_turn(trial, Members(trial, STATIC_SHORT), _static_limit_s(trial), trial.count(ci=1, full=4))
 
 
 @row(

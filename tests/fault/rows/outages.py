@@ -146,9 +146,9 @@ def leader_change(trial: Trial) -> None:
 
 OUTAGES: dict[str, tuple[Callable[[FaultProxy], None], int, int]] = {
     "stalled": (FaultProxy.stall, 12, 300),
-    "cut": (FaultProxy.cut, 12, 60),
-    "half-open": (FaultProxy.half_open, 4, 60),
-    "reset": (FaultProxy.reset, 2, 60),
+    "cut": (FaultProxy.cut, 12, 30),
+    "half-open": (FaultProxy.half_open, 4, 30),
+    "reset": (FaultProxy.reset, 2, 30),
 }
 """How connections fail, and for how long with each budget, s."""
 
@@ -156,7 +156,7 @@ OUTAGES: dict[str, tuple[Callable[[FaultProxy], None], int, int]] = {
 @row(
     number=7,
     fault="the broker can't be reached: bytes held back, connections cut, half-open, reset again and again; for 5 min, "
-    "and for 1 min each (12 s and less in short)",
+    "and for 30 s each (12 s and less in short)",
     observables=("I1", "I2", "I3", "I4", "I5", "all acknowledged", "no crash loop", "memory", "told"),
     needs=Needs(kafka_proxy=True),
     in_ci=False,
@@ -279,7 +279,7 @@ def access_lost(trial: Trial) -> None:
             began = len(worker.text())
             with probed(worker) as probes:
                 begin()
-                time.sleep(trial.count(ci=11, full=30))
+                time.sleep(trial.count(ci=11, full=15))
                 end()
                 trial.faulted(f"over: {name}")
                 wait_moving(pipeline, worker, seconds=90)

@@ -155,7 +155,7 @@ def kills_condemn_nobody(trial: Trial) -> None:
     orchestrator.worker.wait_ready()
     load = trial.load(pipeline, per_s=200)
     suspected = 0
-    for _ in range(trial.count(ci=6, full=100)):
+    for _ in range(trial.count(ci=6, full=50)):
         worker = orchestrator.worker
         worker.wait(lambda worker=worker: "partitions taken over" in worker.text(), 60, "taking over")
         time.sleep(trial.rng.choice([0.0, 0.0, trial.rng.uniform(0.0, 0.05), trial.rng.uniform(0.0, 1.0)]))

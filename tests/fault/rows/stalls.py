@@ -36,7 +36,7 @@ def stands_still(trial: Trial) -> None:
     workers = [start_stuck(pipeline, seconds) for _ in range(2)]
     load = trial.load(pipeline, per_s=PER_S)
     wait_moving(pipeline, workers[0], pipeline.ends(EVENTS))
-    for how in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGSTOP) * trial.count(ci=1, full=2):
+    for how in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGSTOP):
         trial.faulted(f"{how.name} for {seconds} s")
         workers[0].process.send_signal(how)
         time.sleep(seconds + 0.5)
