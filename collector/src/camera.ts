@@ -2,6 +2,7 @@
 
 import type { CameraTrack, Capture } from "./contract.js";
 import { now, round } from "./env.js";
+import { labelOf } from "./label.js";
 import { inFrame, patched, type Place } from "./native.js";
 import type { CaptureFacts } from "./options.js";
 
@@ -59,12 +60,6 @@ const hooked = (): string[] => {
   const found = inFrame((frame) => patched(places(), frame)) ?? [];
   const own = navigator.mediaDevices ? Object.getOwnPropertyNames(navigator.mediaDevices) : [];
   return [...found, ...own.map((name) => `mediaDevices.${name}`)].slice(0, 64);
-};
-
-/** A camera's label without its owner's name: phones used as cameras carry it ("Ann's iPhone Camera"). */
-export const labelOf = (label: string): string => {
-  const phone = /\b(iPhone|iPad|Galaxy|Pixel)\b/.exec(label);
-  return (phone && /['’]s |\b(von|de|di|van|od)\b/.test(label) ? `${phone[1]} Camera` : label).slice(0, 256);
 };
 
 const wanted = (value: ConstrainULong | ConstrainDouble | undefined): number | undefined => {
