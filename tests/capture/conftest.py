@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests: one Chromium and one small site for all, a fresh page for each."""
+"""Fixtures of the browser tests: one Chromium and one small site for each file, a fresh page for each test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 SITE = Path(__file__).parent / "site"
 
 
-@pytest.fixture(scope="session")
+# Not of the session: while Playwright's plain calls serve, no other test of this process can run an event loop.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     try:
         with driven() as browser:
