@@ -38,6 +38,8 @@ ANSWER_MS = 10_000
 
 librdkafka's default is a minute: for so long a connection whose other end has gone without a word holds up a group.
 """
+JOIN_MS = 20_000
+"""A request to join the group is given up when it is not answered for so long, and 3 s, ms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +174,10 @@ class TransportOptions:
             "reconnect.backoff.max.ms": 2000,
             "socket.timeout.ms": ANSWER_MS,
             "check.crcs": True,
+            # librdkafka waits that long, and 3 s more, for the answer to a request to join, also on a connection that
+            # is half open: with its default of five minutes a worker would stand still behind a healed network. Polls
+            # are never further apart than a chunk's hand-over.
+            "max.poll.interval.ms": max(JOIN_MS, int(self.session_s * 1000)),
         }
         if self.group_protocol == "consumer":
             config["group.protocol"] = "consumer"

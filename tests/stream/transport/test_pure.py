@@ -276,6 +276,16 @@ def test_properties_reach_librdkafka() -> None:
     assert options.admin_config("h:1")["sasl.mechanisms"] == "SCRAM-SHA-512"
 
 
+@pytest.mark.parametrize(
+    ("session_s", "own", "wanted"),
+    [(None, {}, 20_000), (45.0, {}, 45_000), (None, {"max.poll.interval.ms": 90_000}, 90_000)],
+)
+def test_a_join_whose_answer_is_lost_is_given_up_soon(session_s: float | None, own: dict[str, Any], wanted: int) -> None:
+    for protocol in ("classic", "cooperative", "consumer"):
+        options = TransportOptions(group_protocol=protocol, session_timeout_s=session_s, consumer_properties=own)
+        assert options.consumer_config("h:1", "g")["max.poll.interval.ms"] == wanted
+
+
 def test_the_consumer_protocol_leaves_session_times_to_the_broker() -> None:
     config = TransportOptions(group_protocol="consumer").consumer_config("h:1", "g")
     assert not {"session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"} & set(config)
