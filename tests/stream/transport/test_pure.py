@@ -280,7 +280,7 @@ def test_properties_reach_librdkafka() -> None:
     ("session_s", "own", "wanted"),
     [(None, {}, 20_000), (45.0, {}, 45_000), (None, {"max.poll.interval.ms": 90_000}, 90_000)],
 )
-def test_a_join_whose_answer_is_lost_is_given_up_soon(session_s: float | None, own: dict[str, Any], wanted: int) -> None:
+def test_a_join_whose_answer_is_lost_is_given_up(session_s: float | None, own: dict[str, Any], wanted: int) -> None:
     for protocol in ("classic", "cooperative", "consumer"):
         options = TransportOptions(group_protocol=protocol, session_timeout_s=session_s, consumer_properties=own)
         assert options.consumer_config("h:1", "g")["max.poll.interval.ms"] == wanted
