@@ -1,4 +1,4 @@
-"""What worker and learner have in common: Faust app, transport options, checks, probes, running until a stop."""
+"""What the processes have in common: Faust app, transport options, checks, probes, running until a stop."""
 
 import asyncio
 import atexit
@@ -7,13 +7,15 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 import faust
 import uvloop
+from prometheus_client import CollectorRegistry
 
 from stream import kafka_properties, topics
+from stream.exit_status import FAILED
 from stream.health import Health
 from stream.metrics import Metrics
 from stream.probes import HealthServer
@@ -191,21 +193,9 @@ class Lifecycle:
         """Tell the health where each partition is, and which of them wait for what."""
         self.health.observe_partitions(places, broker_reachable=stats.brokers_away_s < NOTICED_S, waits=waits)
 
-    @contextmanager
-    def serving(self, name: str, *ends: Callable[[], object]) -> Iterator[None]:
+    def serving(self, name: str, *ends: Callable[[], object]) -> AbstractContextManager[None]:
         """Serve probes and metrics meanwhile; then call `ends`, and say how it ended. Raises SettingsError."""
-        server = serve(self.health, self._metrics, self._settings)
-        status = 1
-        try:
-            yield
-            status = 0
-        finally:
-            for end in ends:
-                end()
-            if server is not None:
-                server.close()
-            log.info("%s stopped", name)
-            self._stop.ended(status)
+        return serving(name, self.health, self._metrics.registry, self._settings, self._stop, *ends)
 
     def run(self, loop: asyncio.AbstractEventLoop) -> None:
         """Run the app until a stop is asked for; everything in flight is finished first."""
@@ -239,12 +229,36 @@ def check_topics(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, int]:
     return counts
 
 
-def serve(health: Health, metrics: Metrics, settings: Settings) -> HealthServer | None:
+@contextmanager
+def serving(
+    name: str,
+    health: Health,
+    registry: CollectorRegistry,
+    settings: Settings,
+    stop: Stop,
+    *ends: Callable[[], object],
+) -> Iterator[None]:
+    """Serve probes and metrics meanwhile; then call `ends`, and say how it ended. Raises SettingsError."""
+    server = serve(health, registry, settings)
+    status = FAILED
+    try:
+        yield
+        status = 0
+    finally:
+        for end in ends:
+            end()
+        if server is not None:
+            server.close()
+        log.info("%s stopped", name)
+        stop.ended(status)
+
+
+def serve(health: Health, registry: CollectorRegistry, settings: Settings) -> HealthServer | None:
     """Serve probes and metrics, unless they are switched off. Raises SettingsError when the port is taken."""
     if not settings.metrics.enabled:
         return None
     try:
-        server = HealthServer(health, metrics.registry, settings.metrics.host, settings.metrics.port)
+        server = HealthServer(health, registry, settings.metrics.host, settings.metrics.port)
     except OSError as error:
         msg = (
             f"metrics.port (TELLWIRE_METRICS__PORT): {settings.metrics.host}:{settings.metrics.port} can't be served: "

@@ -21,4 +21,5 @@ def gateway(config: ConfigFile = None) -> None:
             raise
         line = f"the gateway needs {name}, which is not installed: install tellwire[gateway]"
         raise UsageError(line) from None
-    stop.leave(GatewayProcess(loaded, stop).run())
+    GatewayProcess(loaded, stop).run()
+    stop.leave(0)

@@ -22,8 +22,7 @@ from stream.gateway.metrics import GatewayMetrics
 from stream.gateway.outlet import Outlet
 from stream.gateway.service import Gateway
 from stream.health import LOOP, Health
-from stream.probes import HealthServer
-from stream.process import check_topics, new_event_loop
+from stream.process import check_topics, new_event_loop, serving
 from stream.settings import Settings, SettingsError
 from stream.stopping import Stop
 from stream.transport import TransportFatalError, TransportOptions
@@ -89,20 +88,15 @@ class GatewayProcess:
         # It warns of every request that is no HTTP, and of every connection above the bound.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         self._server = _Server(config)
-        self._status = 0
+        self._is_dead = False
 
-    def run(self) -> int:
-        """Serve until a signal stops it; return the exit status."""
+    def run(self) -> None:
+        """Serve until a signal stops it. Raises SettingsError, and SystemExit where the producer died."""
         loop = new_event_loop()
-        probes = _serve_probes(self._health, self.metrics, self._settings)
-        try:
+        with serving("gateway", self._health, self.metrics.registry, self._settings, self._stop):
             loop.run_until_complete(self._run(loop))
-        finally:
-            if probes is not None:
-                probes.close()
-            log.info("gateway stopped")
-            self._stop.ended(self._status)
-        return self._status
+            if self._is_dead:
+                raise SystemExit(FAILED)
 
     async def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         self._stop.running(lambda: loop.call_soon_threadsafe(self._drain))
@@ -128,7 +122,7 @@ class GatewayProcess:
     def _died(self, error: TransportFatalError) -> None:
         """The producer is dead: nothing can be taken any more, so another process must begin anew."""
         log.critical("%s; the gateway ends, start it again", error)
-        self._status = FAILED
+        self._is_dead = True
         self._stop.begin()
         self._drain()
 
@@ -161,18 +155,3 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
     listener.settimeout(0.0)
     return listener
-
-
-def _serve_probes(health: Health, metrics: GatewayMetrics, settings: Settings) -> HealthServer | None:
-    own = settings.metrics
-    if not own.enabled:
-        return None
-    try:
-        server = HealthServer(health, metrics.registry, own.host, own.port)
-    except OSError as error:
-        raise SettingsError(
-            f"metrics.port (TELLWIRE_METRICS__PORT): {own.host}:{own.port} can't be served: {error.strerror}; "
-            "give another one, or 0 for any free one"
-        ) from None
-    log.info("serving /metrics, /livez and /readyz", extra={"host": own.host, "port": server.port})
-    return server

@@ -139,15 +139,15 @@ class TestOptions:
 
 
 def test_probes_are_served_or_not_and_a_taken_port_is_one_line() -> None:
-    health, metrics = Health(60, lambda: 0.0), Metrics()
-    assert serve(health, metrics, made(metrics={"enabled": False})) is None
+    health, registry = Health(60, lambda: 0.0), Metrics().registry
+    assert serve(health, registry, made(metrics={"enabled": False})) is None
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=rf"TELLWIRE_METRICS__PORT.*127\.0\.0\.1:{port} can't be served"):
-            serve(health, metrics, made(metrics={"port": port}))
-    server = serve(health, metrics, made(metrics={"port": 0}))
+            serve(health, registry, made(metrics={"port": port}))
+    server = serve(health, registry, made(metrics={"port": 0}))
     assert server is not None
     assert server.port > 0
     server.close()
