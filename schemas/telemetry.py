@@ -5,7 +5,7 @@ start. The typed character never appears: a key is known by its class alone.
 """
 
 from enum import IntEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -30,6 +30,7 @@ from schemas.base import (
 from schemas.surroundings import CameraTrack, Capture, Device, Network, Scope
 
 __all__ = [
+    "GATEWAY_FIELDS",
     "CameraTrack",
     "Capture",
     "Collector",
@@ -295,3 +296,9 @@ class Telemetry(
     capture: Annotated[Capture | None, Meta(description="Camera facts.")] = None
     network: Annotated[Network | None, Meta(description="Edge facts.")] = None
     end: Annotated[SessionEnd | None, Meta(description="Present on the last event of the session.")] = None
+
+
+GATEWAY_FIELDS: Final = frozenset(
+    {"tenant", "flow", "observed_at", "account_ref", "device_ref", "ref_key_version", "network"}
+)
+"""Fields of a telemetry event that only a gateway says, never a browser: the gateway knows them better."""

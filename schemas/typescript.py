@@ -4,18 +4,7 @@ from enum import IntEnum
 from typing import Any, Final
 
 from schemas.closed import closed_schema
-from schemas.telemetry import FocusKind, KeyClass, PointerKind, Telemetry
-
-GATEWAY_FIELDS: Final = (
-    "tenant",
-    "flow",
-    "observed_at",
-    "account_ref",
-    "device_ref",
-    "ref_key_version",
-    "network",
-)
-"""Fields of an event that a browser never says: the gateway knows them better."""
+from schemas.telemetry import GATEWAY_FIELDS, FocusKind, KeyClass, PointerKind, Telemetry
 
 _PLAIN: Final = {"string": "string", "number": "number", "integer": "number", "boolean": "boolean", "null": "null"}
 

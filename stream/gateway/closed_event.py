@@ -11,12 +11,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 
 import msgspec
 
-from schemas.telemetry import Telemetry
-
-GATEWAY_FIELDS: Final = frozenset(
-    {"tenant", "flow", "observed_at", "account_ref", "device_ref", "ref_key_version", "network"}
-)
-"""What only the gateway says in an event."""
+from schemas.telemetry import GATEWAY_FIELDS, Telemetry
 
 CLIENT_FIELDS: Final = tuple(name for name in ("type", *Telemetry.__struct_fields__) if name not in GATEWAY_FIELDS)
 """What a client says, in the contract's order."""

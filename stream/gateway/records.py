@@ -11,9 +11,9 @@ import msgspec
 from schemas.deadletter import DeadLetterReason
 from schemas.envelope import UNKNOWN_FIELD, RecordDecoder, Rejected, encode
 from schemas.surroundings import Network
-from schemas.telemetry import Telemetry
+from schemas.telemetry import GATEWAY_FIELDS, Telemetry
 from schemas.topics import MAX_TELEMETRY_BYTES
-from stream.gateway.closed_event import CLIENT_FIELDS, GATEWAY_FIELDS, ClosedTelemetry
+from stream.gateway.closed_event import CLIENT_FIELDS, ClosedTelemetry
 from stream.gateway.edge import of_every_event
 from stream.gateway.tokens import Session
 from stream.gateway.wire import RefusedEvent

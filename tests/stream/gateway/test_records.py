@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from features.reading import ChunkReader
 from schemas.envelope import decode, encode
 from schemas.surroundings import Network
-from schemas.telemetry import Telemetry
-from stream.gateway.closed_event import CLIENT_FIELDS, GATEWAY_FIELDS, ClosedTelemetry
+from schemas.telemetry import GATEWAY_FIELDS, Telemetry
+from stream.gateway.closed_event import CLIENT_FIELDS, ClosedTelemetry
 from stream.gateway.records import EARLY_MS, Added, EventRefused, RecordMaker
 from stream.gateway.tokens import Session
 from stream.refs import RefHasher
