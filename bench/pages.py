@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from bench.environments import ROOT
-from bench.figures import ratios, spread
+from bench.figures import spread
 from bench.markdown import ranged, shown, table
 from bench.report import missed, stage_table, summary_table, unmet
 from bench.stages import BACKLOG
-from bench.summary import Results, column, rows
+from bench.summary import Results, column, rows, times_drained
 
 PAGES: Final = ("README.md", "docs/explanation/where-each-microsecond-goes.md")
 _NOTHING: Final = ["(not measured yet: `make bench`)"]
@@ -48,20 +48,17 @@ def _summary(results: Results) -> list[str]:
 def _drained(results: Results) -> list[str]:
     if "drain" not in results:
         return []
-    runs = results["drain"]["runs"]
-    lines = []
-    for name, its in runs.items():
-        times = ratios(column(runs["tellwire"], "events_per_s"), column(its, "events_per_s"))
-        lines.append(
-            [
-                name,
-                "" if name == "tellwire" else ranged(times),
-                ranged(spread(column(its, "events_per_s"))),
-                ranged(spread(column(its, "worker_us"))),
-            ]
-        )
-    head = ["Contestant", "tellwire ÷ it", "Events a second", "Its CPU, µs an event"]
-    return table(head, [line for line in lines if line[0] != "echo"])
+    found = results["drain"]
+    lines = [
+        [
+            name,
+            "" if name == "tellwire" else ranged(times_drained(found, name)),
+            *(ranged(spread(column(its, key))) for key in ("events_per_s", "worker_us")),
+        ]
+        for name, its in found["runs"].items()
+        if name != "echo"
+    ]
+    return table(["Contestant", "tellwire ÷ it", "Events a second", "Its CPU, µs an event"], lines)
 
 
 def _readme(results: Results) -> list[str]:

@@ -12,9 +12,9 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from bench.figures import ratios, spread
+from bench.figures import spread
 from bench.markdown import shown
-from bench.summary import beside, column, times_the_echo
+from bench.summary import beside, column, times_drained, times_the_echo
 
 _INK, _FAINT, _GRID, _PAPER = "#1f2328", "#59636e", "#d1d9e0", "#ffffff"
 _OURS, _LIMIT, _OTHER, _TARGET = "#0a6c4b", "#4a6fa5", "#b0703c", "#a40e26"
@@ -102,7 +102,6 @@ def _plain(axis: Any, ticks: Iterable[float] | None = None) -> None:
 def _drain(figure: Figure, found: dict[str, Any]) -> None:
     axes = figure.add_subplot()
     runs = found["runs"]
-    ours = column(runs["tellwire"], "events_per_s")
     medians = {name: spread(column(its, "events_per_s")) for name, its in runs.items() if name != "echo"}
     names = sorted(medians, key=lambda name: medians[name].median)
     values = [medians[name].median for name in names]
@@ -110,10 +109,9 @@ def _drain(figure: Figure, found: dict[str, Any]) -> None:
     colours = [_colour(name) for name in names]
     axes.barh(names, values, 0.62, xerr=errors, capsize=3, color=colours, error_kw={"ecolor": _FAINT, "elinewidth": 1})
     for at, name in enumerate(names):
-        times = ratios(ours, column(runs[name], "events_per_s")).median
         told = f"{medians[name].median:,.0f} /s"
         if name != "tellwire":
-            told += f"   tellwire: {shown(times)} times"
+            told += f"   tellwire: {shown(times_drained(found, name).median)} times"
         axes.annotate(
             told, (medians[name].high, at), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9
         )
@@ -146,7 +144,7 @@ def _latency(figure: Figure, found: dict[str, Any]) -> None:
     left.set_ylim(low, high * 3.5)
     _plain(left.yaxis)
     for key, style, share in (("p50_ms", "-", "p50"), ("p99_ms", "--", "p99")):
-        values = [times_the_echo({"latency": found}, at, key) for at in order]
+        values = [times_the_echo(found, at, key) for at in order]
         right.plot(xs, [one.median for one in values], style, marker="o", color=_OURS, label=share)
         right.fill_between(xs, [one.low for one in values], [one.high for one in values], color=_OURS, alpha=0.12, lw=0)
     steps = [3.0 if rate <= 1_000.0 else 5.0 for rate in xs]

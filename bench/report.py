@@ -7,7 +7,18 @@ from bench import plots
 from bench.environments import IN_DRAIN
 from bench.figures import ratios, spread
 from bench.markdown import ranged, shown, table
-from bench.summary import Results, Row, Target, above_floor, beside, column, grown_mb, rows, times_the_echo
+from bench.summary import (
+    Results,
+    Row,
+    Target,
+    above_floor,
+    beside,
+    column,
+    grown_mb,
+    rows,
+    times_drained,
+    times_the_echo,
+)
 from bench.workload import BOT_RATIO, ZIPF_EXPONENT
 
 LIVE_SESSIONS = 10_000
@@ -143,15 +154,13 @@ def _workload(found: Results) -> list[str]:
 
 
 def _drain(found: Results) -> list[str]:
-    runs = found["runs"]
-    ours = column(runs["tellwire"], "events_per_s")
     lines = []
-    for name, its in runs.items():
+    for name, its in found["runs"].items():
         cpu = [spread(column(its, f"{who}_us")) for who in ("worker", "broker", "store")]
         lines.append(
             [
                 name,
-                "" if name == "tellwire" else ranged(ratios(ours, column(its, "events_per_s"))),
+                "" if name == "tellwire" else ranged(times_drained(found, name)),
                 ranged(spread(column(its, "events_per_s"))),
                 ranged(cpu[0]),
                 *(shown(one.median) for one in cpu[1:]),
@@ -172,7 +181,7 @@ def _latency(found: Results) -> list[str]:
     keys = ("p50_ms", "p99_ms", "p999_ms")
     lines = []
     for at, rate in enumerate(found["rates"]):
-        by_echo = [ranged(times_the_echo({"latency": found}, at, key)) for key in keys]
+        by_echo = [ranged(times_the_echo(found, at, key)) for key in keys]
         lines.append([f"{rate:,.0f}", "**times the echo's**", *by_echo, "", "", ""])
         for name, runs in found["runs"].items():
             its = [run[at] for run in runs]

@@ -75,33 +75,35 @@ def beside(runs: Sequence[dict[str, float]], usual: Sequence[dict[str, float]], 
     return ratios(column(runs[:both], key), column(usual[:both], key))
 
 
-def _times(name: str) -> Callable[[Results], Spread]:
-    def find(results: Results) -> Spread:
-        runs = results["drain"]["runs"]
-        return ratios(column(runs["tellwire"], "events_per_s"), column(runs[name], "events_per_s"))
+def times_drained(found: dict[str, Any], name: str) -> Spread:
+    """Return tellwire's rate in a drain as a multiple of a contestant's."""
+    ours, its = (column(found["runs"][one], "events_per_s") for one in ("tellwire", name))
+    return ratios(ours, its)
 
-    return find
+
+def _times(name: str) -> Callable[[Results], Spread]:
+    return lambda results: times_drained(results["drain"], name)
 
 
 def _best_peer(results: Results) -> Spread:
     there = [name for name in PEERS if name in results["drain"]["runs"]]
     if not there:
         raise KeyError(PEERS[0])
-    return min((_times(name)(results) for name in there), key=lambda found: found.median)
+    return min((times_drained(results["drain"], name) for name in there), key=lambda found: found.median)
 
 
-def times_the_echo(results: Results, at: int, key: str) -> Spread:
+def times_the_echo(found: dict[str, Any], at: int, key: str) -> Spread:
     """Return a percentile of tellwire's latency as a multiple of the echo's, at one of the measured rates."""
-    ours, echoes = (results["latency"]["runs"][name] for name in ("tellwire", "echo"))
+    ours, echoes = (found["runs"][name] for name in ("tellwire", "echo"))
     return ratios([run[at][key] for run in ours], [run[at][key] for run in echoes])
 
 
 def _latency(per_s: float | None, key: str) -> Callable[[Results], Spread]:
     def find(results: Results) -> Spread:
-        rates = results["latency"]["rates"]
-        if per_s is not None and per_s not in rates:
+        found = results["latency"]
+        if per_s is not None and per_s not in found["rates"]:
             raise KeyError(per_s)
-        return times_the_echo(results, -1 if per_s is None else rates.index(per_s), key)
+        return times_the_echo(found, -1 if per_s is None else found["rates"].index(per_s), key)
 
     return find
 
