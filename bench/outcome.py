@@ -5,17 +5,14 @@ here between contestants and repetitions: the standard workload is the same for 
 events alone must be, too. What rests on entity counters may differ: they are read when they are due.
 """
 
-import re
 from array import array
 from collections.abc import Iterable
 
 import msgspec
 
-from bench.workload import event_number
+from bench.workload import event_number, number_in
 from tests.support import ledger
 from tests.support.ledger import Record
-
-_EVENT_ID = re.compile(rb'"event_id":"([^"]+)"')
 
 
 class Failed(Exception):  # noqa: N818 - a contestant's, told with its log
@@ -107,8 +104,7 @@ def judge_numbers(events: Iterable[Record], expected: int) -> None:
     answers = array("B", bytes(expected))
     others = doubled = 0
     for record in events:
-        found = _EVENT_ID.search(record.value or b"")
-        number = -1 if found is None else event_number(found[1])
+        number = number_in(record.value)
         if not 0 <= number < expected:
             others += 1
         elif answers[number]:

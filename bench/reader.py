@@ -5,17 +5,15 @@ FIRST and on until it has all of them or nothing has come for 30 s; `FILE` gets 
 none.
 """
 
-import re
 import sys
 import time
 
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 
-from bench.workload import event_number
+from bench.workload import number_in
 
 TOPIC = "risk.events"
-_EVENT_ID = re.compile(rb'"event_id":"([^"]+)"')
 _PATIENCE_S = 30.0
 
 
@@ -37,10 +35,9 @@ def read(servers: str, partitions: int, first: int, events: int) -> np.ndarray:
             continue
         last = time.monotonic()
         for record in [message, *consumer.consume(1_000, 0)]:
-            found = _EVENT_ID.search(record.value() or b"")
-            if record.error() or found is None:
+            if record.error():
                 continue
-            number = event_number(found[1]) - first
+            number = number_in(record.value()) - first
             if 0 <= number < events and not came[number]:
                 came[number] = last
                 left -= 1

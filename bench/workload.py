@@ -9,6 +9,7 @@ on its own device, and its owner's hand and country are always the same.
 """
 
 import functools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -40,6 +41,7 @@ _VARIANTS: Final = 4
 _LONGEST_PAUSE_MS: Final = 1_500.0
 _BLOCK: Final = 8_192
 """Places drawn at a time: part of what the seed means."""
+_EVENT_ID: Final = re.compile(rb'"event_id":"([^"]+)"')
 _encode: Final = msgspec.json.Encoder().encode
 
 Rng = np.random.Generator
@@ -108,6 +110,12 @@ def workload(
 def event_number(event_id: bytes) -> int:
     """Return an event's number in its workload."""
     return int(event_id[event_id.rindex(b"-") + 1 :])
+
+
+def number_in(value: bytes | None) -> int:
+    """Return the number of the event that a record is, or is the answer to; -1 where it tells none."""
+    found = _EVENT_ID.search(value or b"")
+    return -1 if found is None else event_number(found[1])
 
 
 def _event(event_id: bytes, session: bytes, turn: int, script: Script, refs: tuple[int, int, int]) -> bytes:
