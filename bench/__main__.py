@@ -8,7 +8,6 @@ one that fails costs only itself. README and the page on where the time goes get
 import argparse
 import json
 import shlex
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +22,7 @@ from bench.drain import Load, by_contestant, over
 from bench.environments import IN_DRAIN, PROFILER, ROOT, set_up, versions
 from bench.figures import spread
 from bench.latency import beside_the_echo
-from bench.machine import describe, pin
+from bench.machine import describe
 from bench.outcome import Failed
 from bench.plan import PLANS, Plan
 from bench.reasons import shares
@@ -45,17 +44,6 @@ def _half(results: dict[str, Any]) -> float:
     return float(spread([run["events_per_s"] for run in runs]).median // 20 * 10)
 
 
-def _said(world: World, module: str) -> dict[str, Any]:
-    """Return what a benchmark without servers says, run by itself on the worker's core. Raises `Failed`."""
-    process = subprocess.Popen([sys.executable, "-m", module, "--json"], stdout=subprocess.PIPE)
-    pin(process.pid, world.cores.worker)
-    said, _ = process.communicate()
-    if process.returncode:
-        raise Failed(f"{module} failed")
-    found: dict[str, Any] = json.loads(said)
-    return found
-
-
 def _drain(world: World, plan: Plan) -> dict[str, Any]:
     skipped = {}
     for contestant in IN_DRAIN:
@@ -70,8 +58,8 @@ def measure(world: World, plan: Plan, name: str, results: dict[str, Any], plots:
         "workload": lambda: shares(world, Load(plan.events)),
         "drain": lambda: _drain(world, plan),
         "latency": lambda: beside_the_echo(world, [*plan.rates, _half(results)], plan.loop_s, plan.rounds),
-        "scoring": lambda: _said(world, "bench.scoring"),
-        "stages": lambda: _said(world, "bench.stages"),
+        "scoring": lambda: json.loads(world.said("-m", "bench.scoring", "--json")),
+        "stages": lambda: json.loads(world.said("-m", "bench.stages", "--json")),
         "stalls": lambda: stalls(world, plan.events, _half(results), plan.loop_s),
         "scale": lambda: over(world, plan.loads(), plan.rounds),
         "store": lambda: store_bytes(world, Load(plan.events)),

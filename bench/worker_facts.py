@@ -1,7 +1,6 @@
 """One worker beside its CPU time: start, memory under load, Redis memory, stalls of its loop; and its profile."""
 
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +10,7 @@ from bench.drain import Load
 from bench.environments import PROFILER, TELLWIRE, Contestant, folder
 from bench.figures import slope
 from bench.latency import SESSIONS, wait_done
-from bench.machine import memory_mb, pin
+from bench.machine import memory_mb
 from bench.outcome import Failed
 from bench.world import Member, World
 
@@ -33,20 +32,14 @@ def start(world: World, times: int) -> dict[str, Any]:
             world.wait_ready(members)
             ready.append(time.perf_counter() - began)
         began = time.perf_counter()
-        _run_pinned(world, _IMPORTS)
+        world.said("-c", _IMPORTS)
         imports.append(time.perf_counter() - began)
     return {"ready_s": ready[1:], "import_s": imports[1:]}  # the first ones warmed the caches
 
 
-def _run_pinned(world: World, code: str) -> str:
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    pin(process.pid, world.cores.worker)
-    return process.communicate()[0]
-
-
 def memory(world: World, per_s: float, seconds: float) -> dict[str, Any]:
     """Watch the worker's memory under an open-loop load; `floor_mb` is that of a process with its imports alone."""
-    floor_mb = int(_run_pinned(world, _FLOOR)) / 1024.0
+    floor_mb = int(world.said("-c", _FLOOR)) / 1024.0
     world.fresh()
     world.backlog(SESSIONS, SESSIONS)
     events = int(per_s * seconds)

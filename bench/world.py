@@ -163,6 +163,15 @@ class World:
         store = f"Valkey {told['valkey_version']}" if "valkey_version" in told else f"Redis {told['redis_version']}"
         return {"broker": f"Apache Kafka {KAFKA_VERSION} on Java {runtime[1] if runtime else '?'}", "store": store}
 
+    def said(self, *arguments: str) -> str:
+        """Return what Python prints, run by itself on the worker's core. Raises `Failed`."""
+        process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
+        pin(process.pid, self.cores.worker)
+        told, _ = process.communicate()
+        if process.returncode:
+            raise Failed(f"{' '.join(arguments)} failed")
+        return told
+
     def used_s(self, members: list[Member]) -> dict[str, float]:
         """Return the time used so far, s: CPU time of workers and servers, and how long both cores were busy.
 
