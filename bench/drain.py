@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.environments import BY_HAND, IN_DRAIN, TELLWIRE, Contestant
+from bench.latency import wait_done
 from bench.outcome import Failed
 from bench.world import Member, World
 
@@ -98,6 +99,16 @@ def _wait(world: World, members: list[Member], events: int) -> None:
         elif time.perf_counter() - at > _STALLED_S:
             raise Failed(f"no event in {_STALLED_S:.0f} s, {done} of {events} done")
         time.sleep(_LOOK_S)
+
+
+def drain_once(world: World, load: Load) -> int:
+    """Drain a load with tellwire, untimed; return how many events that were. Raises `Failed`."""
+    world.fresh(load.partitions)
+    events = load.sessions + load.events
+    world.backlog(events, load.sessions)
+    with world.running(TELLWIRE) as members:
+        wait_done(world, events, members[0].check)
+    return events
 
 
 def by_contestant(world: World, load: Load, rounds: int, skipped: dict[str, str]) -> dict[str, Any]:

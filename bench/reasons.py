@@ -6,9 +6,8 @@ from typing import Any
 
 import msgspec
 
-from bench.drain import Load
+from bench.drain import Load, drain_once
 from bench.environments import TELLWIRE
-from bench.latency import wait_done
 from bench.workload import event_number, workload
 from bench.world import OUTPUT, World
 from schemas.risk import RiskEvent
@@ -17,11 +16,7 @@ from tests.support.log_reader import read_topic
 
 def shares(world: World, load: Load) -> dict[str, Any]:
     """Drain a load and look at its risk events; the first round of the sessions is left out."""
-    world.fresh()
-    events = load.sessions + load.events
-    world.backlog(events, load.sessions)
-    with world.running(TELLWIRE) as members:
-        wait_done(world, events, members[0].check)
+    events = drain_once(world, load)
     world.check_outcome(TELLWIRE, events, load.sessions)
     decode = msgspec.json.Decoder(RiskEvent).decode
     actions: Counter[str] = Counter()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import flame
-from bench.drain import Load
+from bench.drain import Load, drain_once
 from bench.environments import PROFILER, TELLWIRE, Contestant, folder
 from bench.figures import slope
 from bench.latency import SESSIONS, wait_done
@@ -77,11 +77,7 @@ def _begin(generator: subprocess.Popen[bytes]) -> None:
 
 def store_bytes(world: World, load: Load) -> dict[str, float]:
     """Drain a load and ask Redis what it holds: bytes a live session, and counters of entities apart."""
-    world.fresh()
-    events = load.sessions + load.events
-    world.backlog(events, load.sessions)
-    with world.running(TELLWIRE) as members:
-        wait_done(world, events, members[0].check)
+    drain_once(world, load)
     found: dict[str, list[int]] = {"sessions": [], "counters": [], "other": []}
     with world.redis.client(60.0) as client:
         keys = list(client.scan_iter(count=5_000))
