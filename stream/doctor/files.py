@@ -8,6 +8,7 @@ from typing import Any, Final
 from confluent_kafka import TopicPartition
 
 from features.registry import NAMES, REGISTRY_HASH
+from features.signal_table import SIGNALS
 from models import artifact
 from models.errors import ArtifactError, PolicyError
 from models.policy import load_policy
@@ -42,7 +43,7 @@ def look_at_artefacts(settings: Settings) -> Findings:
     policy = settings.artefacts.policy_file
     where = "policy" if policy is None else f"policy {policy}"
     try:
-        loaded = load_policy(policy)
+        loaded = load_policy(policy, known_signals=SIGNALS)
     except PolicyError as failed:
         why = "a process does not start; one that runs goes on with what it has"
         yield error("policy.file", where, str(failed), why, "correct it: `tellwire artefacts check`")

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from models import artifact
+from models.policy import read_policy
 from schemas.topics import TELEMETRY_TOPIC
 from stream.cli import app
 from stream.doctor import broker as kafka
@@ -119,6 +120,14 @@ def test_models_that_were_changed_and_a_policy_that_is_none(tmp_path: Path) -> N
         ("policy.file", Level.ERROR),
     ]
     assert "signal_weights.json" in found[0].what
+
+
+def test_a_policy_that_names_a_signal_which_there_is_not(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_bytes(read_policy()[1].replace(b'any_signal = ["agent_spoofed"]', b'any_signal = ["agent_spofed"]'))
+    found = [one for one in look_at_artefacts(Settings(artefacts={"policy_file": policy})) if one.level is Level.ERROR]
+    assert [finding.check for finding in found] == ["policy.file"]
+    assert "agent_spofed" in found[0].what
 
 
 @pytest.mark.parametrize(
