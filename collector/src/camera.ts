@@ -1,16 +1,15 @@
 /** Facts of the camera step, loaded when a camera is watched: which camera, what was asked and got, and frame times. */
 
 import type { CameraTrack, Capture } from "./contract.js";
-import { now, round } from "./env.js";
+import { now, round, type Env } from "./env.js";
 import { labelOf } from "./label.js";
 import { inFrame, patched, type Place } from "./native.js";
 import type { CaptureFacts } from "./options.js";
 
 /** What it needs of the recorder. */
-export interface CameraEnv {
-  guard<T>(work: () => T): T | undefined;
-  mark(t: number): void;
-  readonly offset: (t: number) => number;
+export interface CameraEnv extends Omit<Env, "flush"> {
+  /** An error of what ran later: counted and told to `onError`. */
+  failed(error: unknown): void;
   allows(need: "camera"): boolean;
   tell(facts: { capture: Capture }): void;
   before(ask: () => void): void;
@@ -168,7 +167,7 @@ export const watch = (env: CameraEnv, video: HTMLVideoElement | undefined, facts
   state.watching.add(video);
   let going = true;
   let handle = 0;
-  const quietly = (): void => void look(env, state, video).catch((error: unknown) => env.guard(() => Promise.reject(error)));
+  const quietly = (): void => void look(env, state, video).catch((error: unknown) => env.failed(error));
 
   const frame = (time: number, meta: VideoFrameCallbackMetadata): void => {
     env.guard(() => {

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from stream.doctor.finding import Findings, error, ok, warning
@@ -14,15 +14,19 @@ from stream.doctor.finding import Findings, error, ok, warning
 LOOK_AGAIN_S: Final = 3.0
 """A partition with a lag must have moved after this time, s."""
 _WAIT_S: Final = 15.0
+_MOVING: Final = frozenset({"NOT_COORDINATOR", "COORDINATOR_NOT_AVAILABLE", "COORDINATOR_LOAD_IN_PROGRESS"})
 Place = tuple[str, int]
 
 
 class Group:
     """One consumer group on some topics' partitions."""
 
-    def __init__(self, admin: AdminClient, name: str, process: str, places: Sequence[Place]) -> None:
-        """`process`: the command whose processes are its members."""
+    def __init__(
+        self, admin: AdminClient, properties: Mapping[str, Any], name: str, process: str, places: Sequence[Place]
+    ) -> None:
+        """`properties`: of a client of these brokers. `process`: the command whose processes are its members."""
         self._admin = admin
+        self._properties = properties
         self._name = name
         self._process = process
         self._places = places
@@ -117,10 +121,27 @@ class Group:
             yield ok("group.lag", self._where, f"{total} records behind, and moving in all {len(behind)} partitions")
 
     def _committed(self) -> dict[Place, int | None]:
-        asked = ConsumerGroupTopicPartitions(self._name, [TopicPartition(*place) for place in self._places])
-        found = self._admin.list_consumer_group_offsets([asked], request_timeout=_WAIT_S)[self._name].result()
-        committed = {(one.topic, one.partition): one.offset for one in found.topic_partitions or []}
-        return {place: offset if (offset := committed.get(place, -1)) >= 0 else None for place in self._places}
+        # By a consumer, which never joins. librdkafka's administrative client is ended by a segmentation fault where a
+        # broker answers that it does not coordinate the group (any more, or yet): librdkafka's issue 5040.
+        consumer = Consumer({**self._properties, "group.id": self._name, "enable.auto.commit": False})
+        deadline = time.monotonic() + _WAIT_S
+        try:
+            while (found := self._asked(consumer, deadline)) is None:
+                time.sleep(0.2)
+        finally:
+            consumer.close()
+        return {(one.topic, one.partition): one.offset if one.offset >= 0 else None for one in found}
+
+    def _asked(self, consumer: Consumer, deadline: float) -> list[TopicPartition] | None:
+        """Ask once; None where the group is changing its broker and `deadline` has not come."""
+        try:
+            return consumer.committed(
+                [TopicPartition(*place) for place in self._places], timeout=max(0.1, deadline - time.monotonic())
+            )
+        except KafkaException as failed:
+            if failed.args[0].name() in _MOVING and time.monotonic() < deadline:
+                return None
+            raise
 
     def _ends(self, which: OffsetSpec) -> dict[Place, int]:
         asked = self._admin.list_offsets(

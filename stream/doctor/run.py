@@ -62,7 +62,7 @@ def _look_at_kafka(settings: Settings, role: Role) -> Findings:
     ):
         places = [(name, number) for name in names for number in range(counts.get(name, 0))]
         if places:
-            found = Group(brokers.admin, group, process, places)
+            found = Group(brokers.admin, properties, group, process, places)
             checks += [("group.members", found.members), ("group.lag", found.lag)]
     for name, check in checks:
         try:

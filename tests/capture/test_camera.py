@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from features.capture import capture_signals
 from schemas.telemetry import Capture
-from tests.support.captured import settled
+from tests.support.captured import settled, wait_for
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
@@ -140,6 +140,20 @@ def test_a_canvas_stream_has_no_camera_behind_it(opened: Open, site: CaptureSite
     assert labels[0] != "fake_device_0"
     asked = next(one.asked for one in found if one.asked)
     assert (asked.width_px, asked.response_ms) == (640, 3)
+
+
+def test_an_error_of_looking_at_the_camera_is_told_and_does_not_reach_the_page(
+    context: BrowserContext, opened: Open, site: CaptureSite
+) -> None:
+    context.add_init_script("MediaDevices.prototype.enumerateDevices = async () => { throw new Error('no list'); };")
+    page = opened({"camera": True})
+    page.evaluate(SHOW, ASKED)
+    page.wait_for_function("() => collector.stats().errors > 0")
+    told = page.evaluate("() => noted")
+    assert (told["errors"], told["violations"]) == ([], [])
+    assert all("no list" in text for text in told["collector"])
+    page.evaluate("() => collector.flush()")
+    wait_for(lambda: any(event["capture"].get("camera_label") == "fake_device_0" for event in site.events()))
 
 
 def test_uploads_and_references_are_told(opened: Open, site: CaptureSite) -> None:

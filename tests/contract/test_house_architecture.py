@@ -102,6 +102,15 @@ def test_clock_and_dice_are_refused_below_stream(package: str, line: str) -> Non
     assert ("TID251" in done.stdout) == (package != "stream"), done.stdout + done.stderr
 
 
+ENDS_THE_PROCESS = "list_consumer_group_offsets"
+"""librdkafka 2.16 dereferences NULL in it where a broker does not coordinate the group (its issue 5040)."""
+
+
+def test_nobody_calls_what_ends_the_process_while_a_group_changes_its_broker() -> None:
+    files = [path for room in ("stream", "bench", "tests") for path in (ROOT / room).rglob("*.py")]
+    assert [path for path in files if ENDS_THE_PROCESS in path.read_text()] == [Path(__file__).resolve()]
+
+
 NOT_LOADED = {
     "aiohttp": "the client of Faust's web side, which is off: a seventh of what there is to import",
     "lightgbm": "the package; its shared library alone is loaded",

@@ -169,9 +169,13 @@ def places(topic: str) -> list[tuple[str, int]]:
     return [(topic, number) for number in range(4)]
 
 
+def looked_at(broker: KafkaBroker, name: str, process: str, where: list[tuple[str, int]]) -> Group:
+    return Group(broker.admin, {"bootstrap.servers": broker.bootstrap}, name, process, where)
+
+
 def test_members_that_own_everything_and_do_nothing_are_stuck(broker: KafkaBroker, settings: Settings) -> None:
     produce(broker, "murmur2_random")
-    group = Group(broker.admin, settings.kafka.group, "worker", places(TELEMETRY_TOPIC))
+    group = looked_at(broker, settings.kafka.group, "worker", places(TELEMETRY_TOPIC))
     members = Members(broker, settings.kafka.group, TELEMETRY_TOPIC, 1)
     try:
         assert [finding.level for finding in group.members()] == [Level.OK]
@@ -181,7 +185,8 @@ def test_members_that_own_everything_and_do_nothing_are_stuck(broker: KafkaBroke
         ends = [TopicPartition(topic, number, 1_000) for topic, number in places(TELEMETRY_TOPIC)]
         members.consumers[0].commit(offsets=ends, asynchronous=False)
         assert [(finding.check, finding.what) for finding in group.lag()] == [("group.lag", "no lag")]
-        wider = Group(broker.admin, settings.kafka.group, "worker", [*places(TELEMETRY_TOPIC), ("capture.signals", 0)])
+        more = [*places(TELEMETRY_TOPIC), ("capture.signals", 0)]
+        wider = looked_at(broker, settings.kafka.group, "worker", more)
         (left,) = wider.members()
         assert (left.check, left.level) == ("group.owners", Level.ERROR)
         assert "capture.signals[0]" in left.what
@@ -192,7 +197,7 @@ def test_members_that_own_everything_and_do_nothing_are_stuck(broker: KafkaBroke
 def test_two_learners_take_from_each_other(broker: KafkaBroker, settings: Settings) -> None:
     members = Members(broker, settings.kafka.learner_group, "risk.features", 2)
     try:
-        group = Group(broker.admin, settings.kafka.learner_group, "learner", places("risk.features"))
+        group = looked_at(broker, settings.kafka.learner_group, "learner", places("risk.features"))
         (finding,) = group.members()
         assert (finding.level, finding.do) == (Level.ERROR, "run one learner")
     finally:
