@@ -125,7 +125,9 @@ class Bench:
         return thread
 
     def _feed(self, records: int, per_second: float, size: int) -> None:
-        producer = Producer({"bootstrap.servers": self.broker.bootstrap, "linger.ms": 2, "acks": "all"})
+        # Idempotent: else what a broker wrote and could not acknowledge before it was killed is written twice.
+        config = {"bootstrap.servers": self.broker.bootstrap, "linger.ms": 2, "enable.idempotence": True}
+        producer = Producer(config)
         filling = b"x" * size
         began = time.monotonic()
         for i in range(records):
