@@ -17,8 +17,8 @@ from stream.metrics import STAGES
 from stream.settings import PipelineSettings
 from tests.support.pipeline_world import START_MS, FakeRecord, World, chunk
 
-CHUNKS: Final = (1, 16, 64)
-"""Records in a chunk: an idle worker's, a busy one's, a backlog's as its five milliseconds cut it."""
+CHUNKS: Final = (1, 16, 256)
+"""Records in a chunk: an idle worker's, a busy one's, a backlog's as its twenty milliseconds of the loop cut it."""
 BACKLOG: Final = str(CHUNKS[-1])
 """The last one's name in what is measured."""
 SESSIONS: Final = 2_000

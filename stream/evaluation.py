@@ -1,11 +1,12 @@
 """From decoded events to risk events: features, models and decisions of one batch, segment by segment.
 
 Pure work on the loop: no wait, no I/O. A segment is a run of events, in offset order, in which no session occurs twice
-(ADR 0005), so that every session's state is exactly that of its event while the segment is computed together.
+(ADR 0005), so that every session's state is exactly that of its event while the segment is computed together. Between
+segments the loop may look after others: a segment ends where it would keep the loop for too long (ADR 0014).
 """
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, Protocol
 
 import numpy as np
 from msgspec import Raw
@@ -32,6 +33,12 @@ from stream.outgoing import HalfEncoder
 from stream.partition import OwnedPartition
 from stream.sampling import FeatureSampler
 from stream.sequence import out_of_reach
+from stream.transport.limiter import ChunkLimiter
+
+SEGMENT_S: Final = 0.002
+"""Time that a segment may take."""
+_MOST_RECORDS: Final = 1_024
+_FIRST_RECORDS: Final = 32
 
 
 class SnapshotSource(Protocol):
@@ -59,13 +66,12 @@ class Evaluator:
     ) -> None:
         self._engines = engines
         self._snapshots = snapshots
-        self._engine = engines.current
-        self._snapshot = snapshots.current
         self._sampler = sampler
         self._ref_key_version = ref_key_version
         self._now_ms = now_ms
         self._halves = HalfEncoder()
         self._versions_of: tuple[Engine, SnapshotSet, Raw] | None = None
+        self._bound = ChunkLimiter(SEGMENT_S, _MOST_RECORDS, _FIRST_RECORDS)
 
     def evaluate(
         self,
@@ -74,17 +80,21 @@ class Evaluator:
         counters: ChunkCounters,
         lap: Callable[[Stage], float],
         batch: Batch,
-    ) -> None:
-        """Stages 3 to 5 for all items; fills `batch.evaluated`, `rejected`, `filtered`, `touched` and `erased`."""
-        # Once for all items: both may be replaced meanwhile, and what is scored together is scored alike.
-        self._engine, self._snapshot = self._engines.current, self._snapshots.current
+    ) -> Iterator[None]:
+        """Stages 3 to 5 for all items; fills `batch.evaluated`, `rejected`, `filtered`, `touched` and `erased`.
+
+        Yields after each segment; until it goes on nothing else may touch the partition's sessions.
+        """
+        # Once for all items: both may be replaced meanwhile, and what came together is scored alike.
+        serving = self._engines.current, self._snapshots.current
         segment: list[Item] = []
         inside: dict[str, tuple[int, Meta]] = {}
         for item in items:
             session_id = item.event.session_id
-            if session_id in inside:
-                self._segment(owned, segment, inside, counters, lap, batch)
+            if session_id in inside or len(segment) >= self._bound.limit:
+                self._segment(owned, segment, inside, counters, lap, batch, serving)
                 segment, inside = [], {}
+                yield
             if isinstance(item, ErasureItem):
                 _erase(owned, item, batch)
                 continue
@@ -93,7 +103,8 @@ class Evaluator:
                 segment.append(item)
                 inside[session_id] = held
         if segment:
-            self._segment(owned, segment, inside, counters, lap, batch)
+            self._segment(owned, segment, inside, counters, lap, batch, serving)
+            yield
 
     def _admit(self, owned: OwnedPartition, item: Item, meta: Meta, batch: Batch) -> bool:
         """Drop a producer's own repeat; refuse what is too old to tell. Marks what is new."""
@@ -121,7 +132,7 @@ class Evaluator:
         meta.mark(event.sequence)
         return True
 
-    def _segment(
+    def _segment(  # noqa: PLR0917 - called twice, by position
         self,
         owned: OwnedPartition,
         segment: list[Item],
@@ -129,6 +140,7 @@ class Evaluator:
         counters: ChunkCounters,
         lap: Callable[[Stage], float],
         batch: Batch,
+        serving: tuple[Engine, SnapshotSet],
     ) -> None:
         """Evaluate a run of items; `held` has their sessions' row and meta, in the same order."""
         n = len(segment)
@@ -153,14 +165,14 @@ class Evaluator:
         signals = signals_of(events, metas, vectors, may_hold)
         features_s = lap("features")
 
-        engine, snapshot = self._engine, self._snapshot
+        engine, snapshot = serving
         raw = engine.raw(vectors, [meta.flow for meta in metas], signals, snapshot)
         models_s = lap("models")
 
         stages_ms = {"features": features_s * 1000.0, "models": models_s * 1000.0}
         velocity = [each.velocity for each in shown]
         assessments = engine.assess_chunk(vectors, raw, metas, signals, velocity, degraded, snapshot)
-        versions, scored_at = self._versions(snapshot), self._now_ms()
+        versions, scored_at = self._versions(engine, snapshot), self._now_ms()
         for i, (item, assessment, meta) in enumerate(zip(segment, assessments, metas, strict=True)):
             is_logged = self._is_logged(item, meta)
             if item.offset < owned.publish_from:
@@ -184,7 +196,9 @@ class Evaluator:
                     encode(_served(told, item, meta, assessment, vectors[i], raw[i])) if is_logged else None,
                 )
             )
-        stages_ms["decide"] = lap("decide") * 1000.0
+        decide_s = lap("decide")
+        stages_ms["decide"] = decide_s * 1000.0
+        self._bound.measured(n, features_s + models_s + decide_s)
 
     def _is_logged(self, item: Item, meta: Meta) -> bool:
         """Whether the served vector is told: the session is in the sample, chosen at its first event, then kept."""
@@ -192,9 +206,9 @@ class Evaluator:
             meta.logged_ratio = self._sampler.choose(item.event.session_id, item.ingested_ms)
         return meta.logged_ratio != 0.0
 
-    def _versions(self, snapshot: SnapshotSet) -> Raw:
+    def _versions(self, engine: Engine, snapshot: SnapshotSet) -> Raw:
         """The versions block, encoded once for an engine and a snapshot: nothing else in it ever changes."""
-        known, engine = self._versions_of, self._engine
+        known = self._versions_of
         if known is None or known[0] is not engine or known[1] is not snapshot:
             made = engine.versions_of(pipeline=__version__, snapshot=snapshot, ref_key=self._ref_key_version)
             known = self._versions_of = (engine, snapshot, Raw(encode(made)))

@@ -181,8 +181,16 @@ class Pipeline:
             await self._turns.take()
         clock.read_ms = clock.lap("read") * 1000.0
         clock.resume()
-        self._evaluator.evaluate(owned, batch.items, counters, clock.lap, batch)
+        for _ in self._evaluator.evaluate(owned, batch.items, counters, clock.lap, batch):
+            await self._let_others(clock)
         await self._finish(owned, chunk, batch, counters, offset_of(records[-1]), clock)
+
+    async def _let_others(self, clock: StageClock) -> None:
+        """Wait for the next turn where this round of the loop has none left: a chunk works longer than the loop may."""
+        if not self._turns.begin():
+            clock.pause()
+            await self._turns.take()
+            clock.go_on()
 
     async def _read(self, owned: OwnedPartition, chunk: Chunk, batch: Batch) -> ChunkCounters:
         """Stage 2: session states that are not cached, and counters that are due, in one round trip.
@@ -262,6 +270,7 @@ class Pipeline:
         blobs: dict[str, bytes | None] = dict(zip(batch.touched, states, strict=True))
         gone = [session_id for session_id in batch.erased if session_id not in blobs]
         blobs.update(dict.fromkeys(gone))
+        await self._let_others(clock)
         clock.pause()
         try:
             if out:

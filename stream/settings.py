@@ -147,7 +147,9 @@ class KeySettings(Section):
 class PipelineSettings(Section):
     """Bounds of the pipeline."""
 
-    target_chunk_ms: float = Field(5.0, gt=0, le=1_000, description="Loop time that one chunk may take, ms.")
+    target_chunk_ms: float = Field(
+        20.0, gt=0, le=1_000, description="Loop time that one chunk may take in all, ms; others have turns in between."
+    )
     max_chunk_bytes: int = Field(4_194_304, ge=65_536, le=268_435_456, description="Largest chunk, bytes.")
     pending_records: int = Field(
         20_000,

@@ -78,6 +78,11 @@ class StageClock:
             self._work_s += time.thread_time() - self._working_since
             self._working_since = None
 
+    def go_on(self) -> None:
+        """Another turn of the same stage: the wait for it was no part of the stage."""
+        self._mark = time.perf_counter()
+        self.resume()
+
     def resume(self) -> None:
         """A wait is over, and work goes on."""
         if self._is_measured:

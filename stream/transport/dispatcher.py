@@ -45,12 +45,15 @@ class Dispatcher:
         receiver: Receiver,
         is_trusted: Callable[[], bool],
         tell: Callable[..., bool],
+        owned: Callable[[], int],
     ) -> None:
+        """`owned`: how many partitions share `max_in_flight_records`."""
         self._options = options
         self._counters = counters
         self._receiver = receiver
         self.is_trusted = is_trusted
         self.call_soon = tell
+        self._owned = owned
         self._limiters: dict[str, ChunkLimiter] = {}
         self._leave_by: float | None = None
 
@@ -135,7 +138,9 @@ class Dispatcher:
             or not self._receiver.accepts(line.key)
         ):
             return
-        records = line.take(self._options.max_chunk_bytes)
+        options = self._options
+        share = max(options.initial_chunk_records, options.max_in_flight_records // max(1, self._owned()))
+        records = line.take(share, options.max_chunk_bytes)
         line.serial += 1
         chunk = Chunk(line, line.serial, records, cast("int", records[0].offset()))
         flight = InFlight(line.serial, line.epoch, records, chunk.first_offset, chunk.next_offset, clock())

@@ -58,7 +58,7 @@ class Engine:
         self._hooks = hooks
         self.host = host
         self.counters = counters
-        self.dispatcher = Dispatcher(options, counters, host, self.is_trusted, self.tell)
+        self.dispatcher = Dispatcher(options, counters, host, self.is_trusted, self.tell, self._owned)
         self.membership = Membership(self, cluster, hooks)
         self._poller: Poller | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -69,6 +69,9 @@ class Engine:
     def lines(self) -> list[Line]:
         """Partitions owned and ready."""
         return list(self.membership.ready.values())
+
+    def _owned(self) -> int:
+        return len(self.membership.ready)
 
     @property
     def _ownership(self) -> Ownership | None:

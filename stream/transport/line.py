@@ -155,9 +155,9 @@ class Line:
 
     # --- records -----------------------------------------------------------------------------------
 
-    def take(self, max_bytes: int) -> list[Message]:
-        """Take the records of the next chunk."""
-        limit = self.limiter.limit if self.limiter is not None else 1
+    def take(self, max_records: int, max_bytes: int) -> list[Message]:
+        """Take the records of the next chunk: at most so many, and so many bytes, as its limiter allows."""
+        limit = min(max_records, self.limiter.limit) if self.limiter is not None else 1
         before = self.pending.byte_count
         records = self.pending.take(limit, max_bytes)
         self.taken_records += len(records)

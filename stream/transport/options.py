@@ -80,6 +80,11 @@ class TransportOptions:
     max_chunk_records: int = 4096
     max_chunk_bytes: int = 4 * 1024 * 1024
     """Bound of the bytes in a chunk: values, keys, headers; a single record may be bigger and is then alone."""
+    max_in_flight_records: int = 8192
+    """Records in chunks over all owned partitions: each may have its equal share, and `initial_chunk_records` anyhow.
+
+    Each record in a chunk takes some 10 kB of memory until the chunk is done.
+    """
     initial_chunk_records: int = 64
     """Most records in a chunk until the first cost was measured."""
     target_loop_s: float = 0.005
@@ -245,6 +250,7 @@ _POSITIVE = (
     "initial_chunk_records",
     "max_chunk_bytes",
     "max_chunk_records",
+    "max_in_flight_records",
     "max_in_flight_bytes",
     "pause_high_bytes",
     "pause_high_records",

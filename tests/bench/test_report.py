@@ -52,7 +52,7 @@ RESULTS: dict[str, Any] = {
         "runs": {"tellwire": [[looped(2.0)], [looped(4.0)]], "echo": [[looped(1.0)], [looped(1.0)]]},
     },
     "scale": {"runs": {"sessions 10000": [drained(8_000)] * 2, "sessions 1000": [drained(4_000)]}},
-    "stages": {"chunks": {"1": {"decode": 20.0, "read": 30.0}, "64": {"decode": 4.0, "read": 5.0}}},
+    "stages": {"chunks": {"1": {"decode": 20.0, "read": 30.0}, "256": {"decode": 4.0, "read": 5.0}}},
     "workload": {
         "events": 1_000,
         "actions": {"allow": 0.93, "step_up": 0.07},

@@ -143,10 +143,10 @@ def test_one_record_that_breaks_the_code_stands_alone() -> None:
     broken = records[17].content
 
     class Breaks(Evaluator):
-        def evaluate(self, owned: Any, items: Any, *rest: Any) -> None:
+        def evaluate(self, owned: Any, items: Any, *rest: Any) -> Any:
             if any(item.record.value() == broken for item in items):
                 raise ZeroDivisionError
-            super().evaluate(owned, items, *rest)
+            return super().evaluate(owned, items, *rest)
 
     async def run() -> World:
         world = World()

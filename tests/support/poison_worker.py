@@ -53,12 +53,12 @@ def poison() -> None:
     evaluate, batch = Evaluator.evaluate, Intake.batch
     while_decoding = {session_id.encode(): how for session_id, how in POISON.items() if how.startswith("decode-")}
 
-    def poisoned_evaluate(self: Evaluator, owned: Any, items: Any, *rest: Any) -> None:
+    def poisoned_evaluate(self: Evaluator, owned: Any, items: Any, *rest: Any) -> Any:
         for item in items:
             how = POISON.get(item.event.session_id, "")
             if how in {"kill", "segfault", "hang"}:
                 strike(how)
-        evaluate(self, owned, items, *rest)
+        return evaluate(self, owned, items, *rest)
 
     def poisoned_batch(self: Intake, owned: Any, records: Any) -> Any:
         for record in records:

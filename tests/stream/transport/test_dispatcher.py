@@ -44,6 +44,7 @@ class Desk:
         self.is_trusted = True
         self.chunks: list[Chunk] = []
         self.ends = 0
+        self.owned = 1
         self.options = TransportOptions(**options)
         self.counters = Counters()
         loop = asyncio.get_running_loop()
@@ -54,7 +55,9 @@ class Desk:
             loop.call_soon_threadsafe(callback, *args)
             return True
 
-        self.dispatcher = Dispatcher(self.options, self.counters, self, lambda: self.is_trusted, tell)
+        self.dispatcher = Dispatcher(
+            self.options, self.counters, self, lambda: self.is_trusted, tell, lambda: self.owned
+        )
 
     def accepts(self, key: PartitionKey) -> bool:
         return self.is_open
@@ -106,6 +109,17 @@ async def test_lines_do_not_wait_for_each_other() -> None:
     desk.feed(a, 0, 2)
     desk.feed(b, 0, 2)
     assert [c.partition for c in desk.chunks] == [0, 1]
+
+
+@pytest.mark.parametrize(("owned", "most"), [(1, 40), (2, 40), (4, 25), (10, 10), (50, 4)])
+async def test_partitions_share_what_may_be_in_flight(owned: int, most: int) -> None:
+    desk = Desk(max_in_flight_records=100, max_chunk_records=40, initial_chunk_records=4)
+    desk.owned = owned
+    line = desk.line()
+    assert line.limiter is not None
+    line.limiter.limit = 40
+    desk.feed(line, 0, 200)
+    assert len(desk.chunks[-1].records) == most
 
 
 async def test_an_abandoned_chunk_comes_again_first_at_once_then_later() -> None:
