@@ -7,7 +7,7 @@ import { inFrame, patched, type Place } from "./native.js";
 import type { CaptureFacts } from "./options.js";
 
 /** What it needs of the recorder. */
-export interface CameraEnv extends Omit<Env, "flush"> {
+export interface CameraEnv extends Env {
   /** An error of what ran later: counted and told to `onError`. */
   failed(error: unknown): void;
   allows(need: "camera"): boolean;
@@ -177,10 +177,9 @@ export const watch = (env: CameraEnv, video: HTMLVideoElement | undefined, facts
       env.mark(time);
       state.delivered = { width_px: meta.width, height_px: meta.height };
       state.presented = meta.presentedFrames;
-      if (state.frames.length < MAX_FRAMES) {
-        const captured = meta.captureTime ?? null;
-        state.frames.push({ shown: meta.presentationTime ?? time, media: Math.round(meta.mediaTime * 1e6) / 1e6, captured });
-      }
+      const captured = meta.captureTime ?? null;
+      state.frames.push({ shown: meta.presentationTime ?? time, media: Math.round(meta.mediaTime * 1e6) / 1e6, captured });
+      if (state.frames.length >= MAX_FRAMES) env.flush();
     });
   };
   const loaded = (): void => {
@@ -193,6 +192,8 @@ export const watch = (env: CameraEnv, video: HTMLVideoElement | undefined, facts
   return () => {
     going = false;
     state.watching.delete(video);
+    // Another camera for another step is no switch.
+    if (!state.watching.size) state.track = state.presented = undefined;
     video.removeEventListener("loadedmetadata", loaded);
     if (handle) video.cancelVideoFrameCallback(handle);
   };

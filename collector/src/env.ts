@@ -17,8 +17,8 @@ export interface Env {
   guard<T>(work: () => T): T | undefined;
   /** A sample of time `t` (page time) is about to be kept: opens the event, and schedules its end. */
   mark(t: number): void;
-  /** Make the event of what was gathered, now. */
-  flush(): void;
+  /** Make the event of what was gathered, now; `all`: also of what waits for something. */
+  flush(all?: boolean): void;
   /** Page time as ms from the open event's start, to 0.1 ms, within the contract's range. */
   readonly offset: (t: number) => number;
 }

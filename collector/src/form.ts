@@ -172,7 +172,13 @@ export const form = (env: Env): FormFamily => {
       return;
     }
     state.touched = true;
-    if (/Composition|DictationResult/.test(kind)) return;
+    if (/Composition/.test(kind)) return;
+    if (/Dictation/.test(kind)) {
+      // Spoken: as with a composition no single key is to be seen.
+      state.waiting = 0;
+      add(report(state, time), "ime_count");
+      return;
+    }
     if (/FromPaste|FromDrop|FromYank/.test(kind)) return;
     if (!recentKey && (!kind || /Replacement/.test(kind) || autofilled(field))) {
       // A number's arrows are pressed; what else comes without a kind is filled in.
@@ -206,7 +212,9 @@ export const form = (env: Env): FormFamily => {
   };
   const submitted = (time: number): void => {
     env.mark(time);
-    submitAt = Math.max(0, Math.min(time, 8.64e7));
+    // From when the page was seen: it may have been loaded long before.
+    const [loaded] = performance.getEntriesByType("navigation") as { activationStart?: number }[];
+    submitAt = Math.max(0, Math.min(time - (loaded?.activationStart ?? 0), 8.64e7));
   };
 
   return {

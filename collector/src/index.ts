@@ -1,7 +1,7 @@
 /** `start`: what an app team calls. Nothing of the browser is touched before. */
 
 import { askForMotion } from "./motion.js";
-import type { CaptureFacts, Collector, Options } from "./options.js";
+import type { CaptureFacts, Collector, Consent, Options } from "./options.js";
 import { Recorder } from "./recorder.js";
 import type { Outside } from "./sender.js";
 
@@ -12,7 +12,7 @@ const outside = (): Outside => {
   const send = window.fetch.bind(window);
   return {
     fetch: send,
-    beacon: (url, body) => navigator.sendBeacon(url, body),
+    beacon: "keepalive" in Request.prototype ? undefined : (url, body) => navigator.sendBeacon(url, body),
     clock: () => Date.now(),
     random: () => Math.random(),
     later: (work, ms) => setTimeout(work, ms),
@@ -20,18 +20,27 @@ const outside = (): Outside => {
   };
 };
 
+/** A camera step that the page asked for: it goes on while that is agreed to. */
+interface Watch {
+  video: HTMLVideoElement;
+  facts: CaptureFacts;
+  on?: boolean;
+  end?: (() => void) | undefined;
+}
+
 /** Start a collector for one session. It collects what `consent` names, and nothing before. */
 export const start = (options: Options): Collector => {
   const recorder = new Recorder(options, outside());
   let deviceAsked = false;
-  let cameras: Promise<typeof import("./camera.js")> | undefined;
+  const watches = new Set<Watch>();
+  /** Consent that waits for a page that was loaded before anybody saw it. */
+  let held: Consent | undefined;
 
   const quietly = <T>(work: () => Promise<T>): Promise<T | undefined> =>
     work().catch((error: unknown) => {
       recorder.failed(error);
       return undefined;
     });
-  const camera = (): Promise<typeof import("./camera.js")> => (cameras ??= import("./camera.js"));
   const readDevice = async (): Promise<void> => {
     deviceAsked = true;
     const { readDevice: read } = await import("./device.js");
@@ -40,26 +49,50 @@ export const start = (options: Options): Collector => {
     if (device && recorder.allows("device")) recorder.tell({ device });
     else deviceAsked = false;
   };
-  const agree: Collector["setConsent"] = (consent) => {
-    recorder.guard(() => recorder.agree(consent));
+  const pause = (watch: Watch): void => {
+    const { end } = watch;
+    watch.on = false;
+    watch.end = undefined;
+    if (end) recorder.guard(end);
+  };
+  const begin = async (watch: Watch): Promise<void> => {
+    if (watch.on) return;
+    watch.on = true;
+    try {
+      const { watch: follow } = await import("./camera.js");
+      // Ended or withdrawn meanwhile, or begun by another call.
+      if (watch.on && !watch.end && recorder.allows("camera")) watch.end = follow(recorder, watch.video, watch.facts);
+    } catch (error) {
+      pause(watch);
+      throw error;
+    }
+  };
+  /** Begin and end what follows the camera and reads the device, as consent has it now. */
+  const follow = (): void => {
+    for (const watch of watches) {
+      if (recorder.allows("camera")) void quietly(() => begin(watch));
+      else pause(watch);
+    }
     if (recorder.allows("device") && !deviceAsked) {
       void quietly(readDevice).then(() => {
         if (recorder.allows("device") && !deviceAsked) void quietly(readDevice);
       });
     }
   };
-  const watch = (video: HTMLVideoElement | undefined, facts: CaptureFacts): (() => void) => {
-    let ended = false;
-    let end = (): void => {
-      ended = true;
-    };
-    if (recorder.allows("camera")) {
-      void quietly(async () => {
-        const module = await camera();
-        if (!ended && recorder.allows("camera")) end = module.watch(recorder, video, facts);
-      });
+  const agree: Collector["setConsent"] = (consent) => {
+    if (held) {
+      held = consent;
+      return;
     }
-    return () => recorder.guard(() => end());
+    recorder.guard(() => recorder.agree(consent));
+    follow();
+  };
+  const report = (facts: CaptureFacts): void => {
+    if (!recorder.allows("camera")) return;
+    void quietly(async () => {
+      const module = await import("./camera.js");
+      if (recorder.allows("camera")) module.watch(recorder, undefined, facts);
+    });
   };
 
   const leave = (): void => {
@@ -78,7 +111,16 @@ export const start = (options: Options): Collector => {
     recorder.failed(new Error(`tellwire: no ${missing.join(", ")} in session: what your server got from the gateway`));
     recorder.stop("options");
   }
-  agree(options.consent ?? {});
+  const agreed = options.consent ?? {};
+  if ((document as { prerendering?: boolean }).prerendering) {
+    held = agreed;
+    const seen = (): void => {
+      const consent = held ?? {};
+      held = undefined;
+      agree(consent);
+    };
+    document.addEventListener("prerenderingchange", seen, { once: true });
+  } else agree(agreed);
 
   return {
     setConsent: agree,
@@ -89,16 +131,30 @@ export const start = (options: Options): Collector => {
       const asked = constraints.video;
       recorder.guard(() => {
         const responseMs = performance.now() - began;
-        watch(undefined, { asked: typeof asked === "object" ? asked : {}, responseMs });
+        report({ asked: typeof asked === "object" ? asked : {}, responseMs });
       });
       return stream;
     },
-    watchCamera: (video, facts = {}) => watch(video, facts),
-    reportCapture: (facts) => void watch(undefined, facts),
+    watchCamera: (video, facts = {}) => {
+      const watch: Watch = { video, facts };
+      watches.add(watch);
+      follow();
+      return () => {
+        watches.delete(watch);
+        pause(watch);
+      };
+    },
+    reportCapture: report,
     reportSubmit: () => void recorder.guard(() => recorder.allows("behaviour") && recorder.form.submitted(performance.now())),
     flush: () => recorder.flush(),
-    end: (reason) => void recorder.guard(() => recorder.end(reason)),
-    stop: () => recorder.stop("stopped"),
+    end: (reason) => {
+      recorder.guard(() => recorder.end(reason));
+      follow();
+    },
+    stop: () => {
+      recorder.stop("stopped");
+      follow();
+    },
     stats: () => recorder.stats(),
   };
 };

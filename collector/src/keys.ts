@@ -61,8 +61,7 @@ export const keys = (env: Env): Family<Keys> => {
     const target = targetOf(event);
     if (event.repeat || keyless(event) || ignored(target)) return;
     if (composing(event)) return;
-    if (rows.length >= MAX_COLUMN) env.flush();
-    if (rows.length >= MAX_COLUMN) rows.shift();
+    if (rows.length >= MAX_COLUMN) env.flush(true);
     count(event);
     const last = rows[rows.length - 1]?.down ?? -Infinity;
     rows.push({

@@ -4,6 +4,8 @@ import type { Motion } from "./contract.js";
 import { Listeners, MAX_COLUMN, round, timeOf, type Env, type Family } from "./env.js";
 
 const INTERVAL_MS = 16;
+/** Samples an event may hold: of seven numbers each. */
+const MAX_ROWS = MAX_COLUMN / 2;
 
 interface Asking {
   requestPermission?: () => Promise<string>;
@@ -27,7 +29,7 @@ export const motion = (env: Env): Family<Motion> => {
     // Machines without sensors send one event of nulls.
     if (!a || a.x === null || a.y === null || a.z === null || time - last < INTERVAL_MS - 2) return;
     last = time;
-    if (rows.length >= MAX_COLUMN) env.flush();
+    if (rows.length >= MAX_ROWS) env.flush();
     env.mark(time);
     const r = event.rotationRate;
     rows.push([time, a.x, a.y, a.z, r?.alpha ?? null, r?.beta ?? null, r?.gamma ?? null]);

@@ -28,7 +28,10 @@ export interface Options {
   session: SessionGrant;
   /** Default: nothing; give it later with `setConsent`. */
   consent?: Consent;
-  /** Asked once when the token has expired: a new token from your server. Without it sending ends then. */
+  /**
+   * Asked when the token has expired: a new token from your server. It has 20 s, and is asked again, ever more rarely,
+   * up to five times in a row. Without it, or without a token that serves, sending ends then.
+   */
   renew?: () => Promise<string>;
   /**
    * Your own first-party device id, where you have one. The gateway hashes it. It goes with every request under any
@@ -81,7 +84,10 @@ export interface Collector {
   requestMotion(): Promise<boolean>;
   /** `navigator.mediaDevices.getUserMedia`, watched: rejects as that does. */
   openCamera(constraints: MediaStreamConstraints): Promise<MediaStream>;
-  /** Watch a video element that shows the camera's stream; returns a function that ends it. */
+  /**
+   * Watch a video element that shows the camera's stream, as soon as and as long as `camera` is agreed to; returns a
+   * function that ends it. One watch is one camera: end it before another camera is used for another step.
+   */
   watchCamera(video: HTMLVideoElement, facts?: CaptureFacts): () => void;
   /** Tell facts of the capture step. */
   reportCapture(facts: CaptureFacts): void;

@@ -4,6 +4,7 @@ import type { Capture, Device, TelemetryEvent } from "./contract.js";
 import { now, type Env, type Family } from "./env.js";
 import { focus } from "./focus.js";
 import { form } from "./form.js";
+import { json, sizeOf } from "./json.js";
 import { keys } from "./keys.js";
 import { motion } from "./motion.js";
 import type { Consent, EndReason, Options, Stats } from "./options.js";
@@ -22,6 +23,15 @@ const CLOCK_STEP_MS = 2000;
 /** Own errors after which the collector gives up. */
 const MAX_ERRORS = 20;
 const STORED = "tellwire";
+/** Sessions of a tab whose numbers are remembered. */
+const MAX_STORED = 16;
+/** An event larger than this is made into several, block by block: browsers let a page that goes away send 64 KiB. */
+const MAX_EVENT_BYTES = 28_000;
+
+type Blocks = Omit<
+  TelemetryEvent,
+  "type" | "event_id" | "session_id" | "nonce" | "sequence" | "effective_at" | "collector" | "viewport"
+>;
 
 /** Blocks that are handed over ready, and taken by the next event. */
 interface Facts {
@@ -99,7 +109,11 @@ export class Recorder implements Env {
       const granted = this.consent[need] === true;
       if (!granted) this.sender.withdraw(need);
       if (need === "device" && !granted) delete this.facts.device;
-      if (need === "camera" && !granted) delete this.facts.capture;
+      if (need === "camera" && !granted) {
+        delete this.facts.capture;
+        // What the camera's part keeps goes, too.
+        for (const ask of this.askedBefore) this.guard(ask);
+      }
       const names = need === "behaviour" ? BEHAVIOUR : need === "motion" ? ["motion"] : [];
       for (const name of names) {
         const family = this.families[name];
@@ -121,7 +135,7 @@ export class Recorder implements Env {
 
   mark(t: number): void {
     if (this.base !== undefined || this.busy) return;
-    this.base = t;
+    this.open(t);
     this.timer = setTimeout(() => this.flush(), Math.max(100, Math.min(this.options.batchMs ?? 500, 5000)));
   }
 
@@ -140,11 +154,9 @@ export class Recorder implements Env {
         clearTimeout(this.timer);
         for (const ask of this.askedBefore) ask();
         if (this.base === undefined && !end && !last) return;
-        this.base ??= now();
-        const drift = Date.now() - this.origin - now();
-        if (Math.abs(drift) > CLOCK_STEP_MS) this.origin += drift;
-        const event = this.event(last, end);
-        if (event) this.queue(event);
+        if (this.base === undefined) this.open(now());
+        const blocks = this.blocks(last, end);
+        if (Object.keys(blocks).length && Object.keys(this.consent).length) this.queue(blocks);
       } finally {
         this.base = undefined;
         this.busy = false;
@@ -173,28 +185,54 @@ export class Recorder implements Env {
     for (const family of Object.values(this.families)) this.guard(() => family.stop());
   }
 
+  /** A machine that slept, or whose clock was set, parts the clocks: what is open keeps the time that it began with. */
+  private open(t: number): void {
+    this.base = t;
+    const drift = Date.now() - this.origin - now();
+    if (Math.abs(drift) > CLOCK_STEP_MS) this.origin += drift;
+  }
+
   private effectiveAt(): number {
     return Math.floor(this.origin + (this.base as number));
   }
 
-  private event(last: boolean, end?: EndReason): TelemetryEvent | undefined {
-    const { session, assistiveTechnology } = this.options;
-    const blocks: Partial<TelemetryEvent> = {};
+  private blocks(last: boolean, end?: EndReason): Blocks {
+    const blocks: Blocks = {};
     for (const [name, family] of Object.entries(this.families)) {
       const block = family.take(last);
       if (block) (blocks as Record<string, object>)[name] = block;
     }
     Object.assign(blocks, this.facts);
     this.facts = {};
-    if (BEHAVIOUR.some((name) => blocks[name])) {
-      blocks.viewport = { width_px: innerWidth, height_px: innerHeight, device_pixel_ratio: devicePixelRatio };
-    }
     if (end) blocks.end = { reason: end };
-    if (!Object.keys(blocks).length || !Object.keys(this.consent).length) return undefined;
+    return blocks;
+  }
+
+  /** Queue one event of these blocks, or several where it would be too large. */
+  private queue(blocks: Blocks): void {
+    const needs = (name: string): string | undefined =>
+      BEHAVIOUR.some((one) => one === name) ? "behaviour" : name === "capture" ? "camera" : name === "end" ? undefined : name;
+    const assistive = !this.events && this.options.assistiveTechnology ? { assistive_technology: true } : undefined;
+    if (blocks.device) Object.assign(blocks.device, assistive);
+    const told = Object.entries(blocks).map(([name, block]) => ({ name, text: json(block), need: needs(name) }));
+    while (told.length) {
+      let bytes = 0;
+      const large = told.findIndex(({ text }, at) => (bytes += sizeOf(text)) > MAX_EVENT_BYTES && at > 0);
+      const parts = told.splice(0, large < 0 ? told.length : large);
+      // Only what the app declared itself: it needs no consent, and goes along with whatever is sent first.
+      if (assistive && !this.events && !blocks.device) parts.push({ name: "device", text: json(assistive), need: undefined });
+      this.send(parts);
+    }
+  }
+
+  private send(parts: { name: string; text: string; need: string | undefined }[]): void {
+    const { session } = this.options;
     // Another page of this tab may have gone on meanwhile: a page that comes back out of the cache goes on behind it.
     const sequence = Math.max(this.sequence ?? 0, this.remembered());
-    if (assistiveTechnology && !this.events) blocks.device = { ...blocks.device, assistive_technology: true };
-    return {
+    const needs = new Set(parts.flatMap(({ need }) => need ?? []));
+    const seen = needs.has("behaviour") || needs.has("device");
+    const viewport = { width_px: innerWidth, height_px: innerHeight, device_pixel_ratio: devicePixelRatio };
+    const head: Partial<TelemetryEvent> = {
       type: "capture.telemetry.v1",
       event_id: identifier(),
       session_id: session.session_id,
@@ -202,35 +240,35 @@ export class Recorder implements Env {
       sequence,
       effective_at: this.effectiveAt(),
       collector: { name: "tellwire-web", version: VERSION, sampling_interval_ms: SAMPLING_INTERVAL_MS },
-      ...blocks,
+      ...(seen ? { viewport } : {}),
     };
-  }
-
-  private queue(event: TelemetryEvent): void {
     this.events++;
-    this.sequence = event.sequence + 1;
+    this.sequence = sequence + 1;
     this.remember();
-    const needs = new Set<string>();
-    if (BEHAVIOUR.some((name) => event[name])) needs.add("behaviour");
-    if (event.device) needs.add("device");
-    if (event.capture) needs.add("camera");
-    if (event.motion) needs.add("motion");
-    this.sender.add({ text: JSON.stringify(event), at: event.effective_at, needs });
+    const text = `${json(head).slice(0, -1)}${parts.map((part) => `,"${part.name}":${part.text}`).join("")}}`;
+    this.sender.add({ text, at: head.effective_at as number, needs });
   }
 
-  /** The session's numbers go on over its pages, in this tab. */
-  private remembered(): number {
+  /** The numbers of this tab's sessions, which go on over its pages: newest last. */
+  private stored(): [string, number][] {
     try {
-      const { id, next } = JSON.parse(sessionStorage.getItem(STORED) ?? "{}") as { id?: unknown; next?: unknown };
-      return id === this.options.session.session_id && Number.isInteger(next) ? (next as number) : 0;
+      const all: unknown = JSON.parse(sessionStorage.getItem(STORED) ?? "[]");
+      return (all as unknown[]).filter((one): one is [string, number] => Array.isArray(one) && Number.isInteger(one[1]));
     } catch {
-      return 0;
+      // No storage, or somebody else's words in it.
+      return [];
     }
   }
 
+  private remembered(): number {
+    return this.stored().find(([id]) => id === this.options.session.session_id)?.[1] ?? 0;
+  }
+
   private remember(): void {
+    const { session_id } = this.options.session;
+    const others = this.stored().filter(([id]) => id !== session_id);
     try {
-      sessionStorage.setItem(STORED, JSON.stringify({ id: this.options.session.session_id, next: this.sequence }));
+      sessionStorage.setItem(STORED, json([...others, [session_id, this.sequence]].slice(-MAX_STORED)));
     } catch {
       // Without storage a session is one page long.
     }
@@ -240,5 +278,5 @@ export class Recorder implements Env {
 /** 122 random bits; also where the page is no secure context. */
 const identifier = (): string => {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 };

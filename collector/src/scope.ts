@@ -42,7 +42,7 @@ export const scopeOf = (scope: AnyScope): Scope => {
     platform: text(platform),
     hardware_concurrency: count(hardwareConcurrency),
     device_memory_gib: deviceMemory,
-    languages: languages && Array.from(languages, (one) => String(one).slice(0, 256)).slice(0, 32),
+    languages: languages && [...languages].slice(0, 32).map((one) => String(one).slice(0, 256)),
     timezone: text(new scope.Intl.DateTimeFormat().resolvedOptions().timeZone),
     webdriver: typeof webdriver === "boolean" ? webdriver : undefined,
   };

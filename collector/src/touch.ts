@@ -3,6 +3,8 @@
 import type { Touch as Block } from "./contract.js";
 import { ignored, Listeners, MAX_COLUMN, px, timeOf, type Env, type Family } from "./env.js";
 
+/** Samples an event may hold: a touch is longer than other samples. */
+const MAX_TOUCHES = (MAX_COLUMN * 3) / 4;
 const KINDS: Record<string, number> = { touchmove: 0, touchstart: 1, touchend: 2, touchcancel: 3 };
 
 export const touch = (env: Env): Family<Block> => {
@@ -22,11 +24,18 @@ export const touch = (env: Env): Family<Block> => {
   const contact = (event: TouchEvent): void => {
     const kind = KINDS[event.type] ?? 0;
     const time = timeOf(event);
+    if (kind === 1 && event.isTrusted) {
+      // Where a finger's target left the page, its end never came here.
+      const here = Array.from(event.touches).map((one) => one.identifier);
+      slots.forEach((identifier, slot) => {
+        if (identifier !== undefined && !here.includes(identifier)) slots[slot] = undefined;
+      });
+    }
     for (const one of Array.from(event.changedTouches)) {
       const slot = slotOf(one.identifier);
       if (kind > 1) slots[slot] = undefined;
       if (ignored(one.target)) continue;
-      if (rows.length >= MAX_COLUMN) env.flush();
+      if (rows.length >= MAX_TOUCHES) env.flush();
       env.mark(time);
       const radius = ((one.radiusX || 0) + (one.radiusY || 0)) / 2;
       rows.push([time, px(one.clientX), px(one.clientY), kind, slot, px(radius), px(one.force)]);

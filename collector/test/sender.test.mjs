@@ -23,7 +23,8 @@ class World {
     this.requests.push(request);
     const [status, body, headers = {}] = await this.answer(request);
     if (status === 0) throw new TypeError("network");
-    return { status, headers: { get: (name) => headers[name] ?? null }, json: async () => body ?? {} };
+    const told = body ?? { accepted: request.events.length, refused: [] };
+    return { status, headers: { get: (name) => headers[name] ?? null }, json: async () => told };
   };
   beacon = (url, body) => {
     if (body.length > this.beaconRoom) return false;
@@ -226,13 +227,173 @@ test("an expired token is renewed once, and again only after it worked", async (
   assert.deepEqual([renewals, sender.stopped], [2, "token_expired"]);
 });
 
-test("a renewal that fails ends sending", async () => {
+for (const [name, renew] of [
+  ["fails", () => Promise.reject(new Error("no"))],
+  ["throws", () => { throw new Error("no"); }],
+  ["gives nothing", async () => ""],
+  ["never answers", () => new Promise(() => undefined)],
+]) {
+  test(`a renewal that ${name} is asked again, ever more rarely, then ends sending`, async () => {
+    const world = new World();
+    const began = world.now;
+    let asked = 0;
+    world.answer = () => [401, { code: "token_expired" }];
+    const sender = world.sender(undefined, () => (asked++, renew()));
+    sender.add(event(world));
+    while (await world.next());
+    assert.deepEqual([sender.stopped, asked, sender.waiting, sender.dropped], ["token_expired", 5, 0, 1]);
+    assert.ok(world.now - began >= 15_000);
+  });
+}
+
+test("a renewal that hung once does not end it, and what came late is not taken", async () => {
   const world = new World();
-  world.answer = () => [401, { code: "token_expired" }];
-  const sender = world.sender(undefined, () => Promise.reject(new Error("no")));
+  let land;
+  const answers = [new Promise((resolve) => (land = resolve)), Promise.resolve("t2")];
+  world.answer = ({ token }) => (token === "t2" ? [200] : [401, { code: "token_expired" }]);
+  const sender = world.sender(undefined, () => answers.shift());
+  sender.add(event(world));
+  await world.next();
+  land("t1");
+  while (await world.next());
+  assert.deepEqual(world.requests.map((one) => one.token), ["t0", "t0", "t2"]);
+  assert.deepEqual([sender.sent, sender.stopped], [1, undefined]);
+});
+
+test("an answer that is not the gateway's acknowledges nothing", async () => {
+  const world = new World();
+  const sender = world.sender();
+  for (const body of [{}, { ok: true }, null, "<html>", []]) {
+    world.answer = () => [200, body ?? undefined];
+    if (body === null) world.answer = () => [204, {}];
+    sender.add(event(world));
+    await settle();
+    assert.equal(sender.sent, 0);
+  }
+  world.answer = () => [200];
+  while (await world.next());
+  assert.deepEqual([sender.sent, sender.dropped], [5, 0]);
+});
+
+const HTTP_DATE = (ms) => new Date(ms).toUTCString();
+for (const [name, headers, least, most] of [
+  ["by the answer's own clock, an hour off", (now) => ({ "Retry-After": HTTP_DATE(now + 3_612_000), Date: HTTP_DATE(now + 3_600_000) }), 12_000, 12_000],
+  ["by the browser's clock where the answer's cannot be read", (now) => ({ "Retry-After": HTTP_DATE(now + 8000) }), 7000, 8000],
+  ["long past", (now) => ({ "Retry-After": HTTP_DATE(now - 8e8) }), 0, 0],
+  ["years ahead", (now) => ({ "Retry-After": HTTP_DATE(now + 8e11) }), 600_000, 600_000],
+  ["no date at all", () => ({ "Retry-After": "soon" }), 0, 0],
+  ["negative", () => ({ "Retry-After": "-5" }), 0, 0],
+]) {
+  test(`Retry-After as a date: ${name}`, async () => {
+    const world = new World();
+    world.dice = () => 0;
+    world.answer = () => [503, {}, headers(world.now)];
+    world.sender().add(event(world));
+    await settle();
+    const [{ ms }] = world.timers;
+    // 500 ms are the scattered wait of its own.
+    assert.ok(ms >= least + 500 && ms <= most + 500, String(ms));
+  });
+}
+
+test("an hour without network: bounded, counted, the newest kept, and it goes on by itself", async () => {
+  const world = new World();
+  world.answer = () => [0];
+  const sender = world.sender();
+  const began = world.now;
+  let count = 0;
+  while (world.now < began + 3_600_000) {
+    sender.add(event(world, ["behaviour"], 3000));
+    count++;
+    const until = world.now + 5000;
+    while (world.timers.length && world.timers.every((one) => one.at <= until) && (await world.next()));
+    world.now = Math.max(world.now, until);
+    assert.ok(sender.waiting <= 256);
+  }
+  assert.equal(sender.sent + sender.dropped + sender.waiting, count);
+  // Retries: one in half a minute at most.
+  assert.ok(world.requests.length < 260, String(world.requests.length));
+  world.answer = () => [200];
+  world.requests = [];
+  while (await world.next());
+  assert.equal(sender.waiting, 0);
+  assert.equal(sender.sent + sender.dropped, count);
+  const seen = sequences(world.requests);
+  assert.deepEqual(seen, seen.slice().sort((a, b) => a - b));
+  assert.equal(seen.at(-1), made - 1);
+});
+
+test("a clock set back or forth loses at most what waits, and never stops it", async () => {
+  for (const jump of [-3_600_000, 3_600_000, -86_400_000 * 365]) {
+    const world = new World();
+    world.answer = () => [503];
+    const sender = world.sender();
+    sender.add(event(world));
+    await settle();
+    world.now += jump;
+    // As the gateway does: what lies in its future or too far back is refused.
+    const fresh = (sent_at, at) => sent_at - at >= -60_000 && sent_at - at <= 600_000;
+    const ats = new Map();
+    world.answer = ({ events, sent_at }) => {
+      const refused = events.filter((one) => !fresh(sent_at, ats.get(one.sequence) ?? world.now - jump));
+      if (refused.length === events.length) return [422, { code: "events_refused", refused }];
+      return [200, { accepted: events.length - refused.length, refused }];
+    };
+    const later = event(world);
+    ats.set(JSON.parse(later.text).sequence, later.at);
+    sender.add(later);
+    world.timers.forEach((timer) => (timer.at = world.now + 1));
+    while (await world.next());
+    assert.deepEqual([sender.sent, sender.dropped, sender.waiting, sender.stopped], [1, 1, 0, undefined]);
+  }
+});
+
+test("the page goes away and fetch can outlive it: what fits is sent so, without cookies or address", async () => {
+  const world = new World();
+  world.beacon = undefined;
+  let room = 65_536;
+  const fetch = world.fetch;
+  const holds = [];
+  world.fetch = (url, init) => {
+    if (init.keepalive) {
+      if (init.body.length > room) return Promise.reject(new TypeError("network"));
+      room -= init.body.length;
+    }
+    return fetch(url, init);
+  };
+  world.answer = () => new Promise((resolve) => holds.push(resolve));
+  const sender = world.sender();
+  const first = made;
+  for (const size of [10, 20_000, 80_000, 20_000, 200, 20_000, 300]) sender.add(event(world, ["behaviour"], size));
+  await settle();
+  sender.leave();
+  await settle();
+  const beyond = world.requests.slice(1);
+  // The 80 kB cannot go, nor can a third of 20 kB; nothing else waits for them.
+  assert.deepEqual(sequences(beyond).sort(), [1, 3, 4, 5, 6].map((at) => first + at));
+  for (const { init } of beyond) {
+    assert.deepEqual([init.keepalive, init.credentials, init.referrerPolicy], [true, "omit", "no-referrer"]);
+  }
+  sender.leave();
+  await settle();
+  assert.equal(world.requests.length, beyond.length + 1);
+  // It lives on: all of it is sent, each acknowledged once.
+  world.answer = () => [200];
+  for (const land of holds) land([200]);
+  while (await world.next());
+  assert.deepEqual([sender.sent, sender.dropped, sender.waiting], [7, 0, 0]);
+});
+
+test("room that others of the page took is no network that is down", async () => {
+  const world = new World();
+  const fetch = world.fetch;
+  world.fetch = (url, init) => (init.keepalive ? Promise.reject(new TypeError("network")) : fetch(url, init));
+  const sender = world.sender();
   sender.add(event(world));
   await settle();
-  assert.equal(sender.stopped, "token_expired");
+  assert.equal(sender.sent, 0);
+  await world.next();
+  assert.equal(sender.sent, 1);
 });
 
 test("the page goes away: what waits goes by beacon, what flies is left alone", async () => {
@@ -278,6 +439,19 @@ test("beacons that do not fit are left for later", async () => {
   sender.leave();
   assert.equal(new Set(sequences(world.beacons)).size, sequences(world.beacons).length);
   assert.equal(sender.waiting, 20);
+});
+
+test("a beacon that is too large holds nothing else up", async () => {
+  const world = new World();
+  world.answer = () => [503];
+  world.beaconRoom = 64_000;
+  const sender = world.sender();
+  const first = made;
+  for (const size of [10, 70_000, 20, 30_000, 30]) sender.add(event(world, ["behaviour"], size));
+  await settle();
+  sender.leave();
+  assert.deepEqual(sequences(world.beacons).sort(), [0, 2, 3, 4].map((at) => first + at));
+  assert.equal(sender.waiting, 5);
 });
 
 test("withdrawn consent throws away what waits of it, and nothing else", async () => {

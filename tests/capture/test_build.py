@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -46,16 +47,27 @@ def test_sizes_are_within_the_budget(built: dict[str, bytes], folder: str) -> No
     assert b"./device.js" in built[core]
 
 
-def test_package_is_complete_and_has_no_dependency(built: dict[str, bytes]) -> None:
+def test_package_has_no_dependency(built: dict[str, bytes]) -> None:
     package = json.loads((collector.FOLDER / "package.json").read_text())
     assert not {"dependencies", "peerDependencies", "optionalDependencies"} & set(package)
     for target in (package["exports"]["."]["types"], package["exports"]["."]["default"], package["types"]):
         assert target.removeprefix("./") in built
     types = built["dist/index.d.ts"].decode()
     assert "export declare const start" in types
-    shipped = (*package["files"], "package.json", "README.md")
-    assert {"dist", "browser"} <= set(shipped)
-    assert all((collector.FOLDER / name).exists() for name in shipped if name != "dist")
+
+
+def test_what_npm_packs_is_whole(built: dict[str, bytes], tmp_path: Path) -> None:
+    """The licence, the guide, modules with their types, the script-tag build; no sources, no tests, nothing else."""
+    for name in ("package.json", "README.md", "LICENSE"):
+        shutil.copy(collector.FOLDER / name, tmp_path)
+    for name, data in built.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    command = ["npm", "pack", "--dry-run", "--json", "--ignore-scripts", "--offline"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    packed = {one["path"] for one in json.loads(done.stdout)[0]["files"]}
+    assert packed == {"package.json", "README.md", "LICENSE", *built}
+    assert (collector.FOLDER / "LICENSE").read_bytes() == (collector.ROOT / "LICENSE").read_bytes()
 
 
 def test_lock_pins_with_hashes_and_names_no_registry() -> None:

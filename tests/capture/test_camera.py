@@ -85,6 +85,43 @@ def test_watching_ends(opened: Open, site: CaptureSite) -> None:
     assert len(site.events()) <= before
 
 
+def test_a_watch_from_before_consent_begins_with_it_ends_with_it_and_goes_on(opened: Open, site: CaptureSite) -> None:
+    page = opened({})
+    page.evaluate(SHOW, ASKED)
+    page.wait_for_timeout(500)
+    page.evaluate("() => collector.flush()")
+    assert site.received == []
+    seen = before = 0
+    for _ in range(2):
+        page.evaluate("() => collector.setConsent({ camera: true })")
+        page.wait_for_timeout(900)
+        events = settled(page, site)[seen:]
+        seen += len(events)
+        found = [event.capture for event in events if event.capture]
+        # Each time it is told anew which camera it is, and nothing of the time between is.
+        assert [one.camera_label for one in found if one.camera_label] == ["fake_device_0"]
+        assert not any(one.camera_switched for one in found)
+        assert any(one.frame_t for one in found)
+        page.evaluate("() => collector.setConsent({})")
+        before = len(site.received)
+        page.wait_for_timeout(600)
+        page.evaluate("() => collector.flush()")
+        assert len(site.received) == before
+    page.evaluate("() => { unwatch(); collector.setConsent({ camera: true }); }")
+    page.wait_for_timeout(600)
+    page.evaluate("() => collector.flush()")
+    assert len(site.received) == before
+
+
+def test_another_camera_for_another_step_is_no_switch(opened: Open, site: CaptureSite) -> None:
+    page = opened({"camera": True})
+    watched(page, site, 0.7)
+    page.evaluate("() => unwatch()")
+    found = watched(page, site, 0.7)
+    assert len([one for one in found if one.camera_label]) == 2
+    assert not any(one.camera_switched for one in found)
+
+
 def test_hooked_media_functions_show(context: BrowserContext, opened: Open, site: CaptureSite) -> None:
     context.add_init_script(
         """

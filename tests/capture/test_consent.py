@@ -94,7 +94,7 @@ def test_before_consent_nothing_is_listened_to_or_stored(opened: Open, site: Cap
     ("consent", "expected"),
     [
         ({"behaviour": True}, {"pointer", "scroll", "keys", "form", "focus", "viewport"}),
-        ({"device": True}, {"device"}),
+        ({"device": True}, {"device", "viewport"}),
         ({"camera": True}, {"capture"}),
         ({"motion": True}, {"motion"}),
         ({"motion": True, "camera": True}, {"motion", "capture"}),

@@ -35,6 +35,59 @@ def test_requests_are_plain_and_carry_the_token(opened: Open, site: CaptureSite)
     assert set(sent) == {"token", "sent_at", "device_ref", "events"}
 
 
+def test_a_page_that_goes_away_takes_neither_cookies_nor_its_address_along(opened: Open, site: CaptureSite) -> None:
+    page = opened(session="s_quiet", secret="zq-address-kjx")
+    page.evaluate("() => { document.cookie = 'account=zq-cookie-kjx'; location.hash = 'zq-hash-kjx'; }")
+    gate = threading.Event()
+    site.answers.append(Answer(200, {"accepted": 1, "refused": []}, after=lambda: gate.wait(20)))
+    for _ in range(3):
+        move(page)
+        page.evaluate("() => collector.flush()")
+    page.goto("about:blank")
+    wait_for(lambda: len(site.received) >= 2)
+    gate.set()
+    assert len(checked(distinct(site.events()))) >= 3
+    assert not [part for part in site.everything() if b"zq-" in part]
+    assert not [one.headers for one in site.received if {"Referer", "Cookie"} & set(one.headers)]
+
+
+def test_a_large_event_holds_up_nothing_when_the_page_goes_away(opened: Open, site: CaptureSite) -> None:
+    """More is gathered than a browser lets a page that goes away send at once: it goes in several events, whole."""
+    page = opened({"behaviour": True, "motion": True}, {"batchMs": 5000}, session="s_large")
+    gate = threading.Event()
+    site.answers.append(Answer(200, {"accepted": 1, "refused": []}, after=lambda: gate.wait(20)))
+    move(page)
+    page.evaluate("() => collector.flush()")
+    page.evaluate(
+        """() => {
+            const now = performance.now();
+            const at = (event, time) => Object.defineProperty(event, "timeStamp", { value: time });
+            for (let one = 0; one < 350; one++) {
+                const time = now - 6000 + one * 16;
+                const place = { clientX: one + 0.123, clientY: one + 0.456, bubbles: true, pointerType: "mouse" };
+                document.body.dispatchEvent(at(new PointerEvent("pointermove", place), time));
+                const contact = { identifier: 0, target: document.body, radiusX: 11.11, force: 0.777 };
+                const finger = new Touch({ ...contact, ...place });
+                const touched = { changedTouches: [finger], bubbles: true };
+                document.body.dispatchEvent(at(new TouchEvent("touchmove", touched), time));
+                const accelerationIncludingGravity = { x: 0.123, y: -1.234, z: 9.876 };
+                const rotationRate = { alpha: 1.111, beta: 2.222, gamma: 3.333 };
+                const moved = { accelerationIncludingGravity, rotationRate };
+                dispatchEvent(at(new DeviceMotionEvent("devicemotion", moved), time));
+            }
+        }"""
+    )
+    page.goto("about:blank")
+    wait_for(lambda: len({event["sequence"] for event in site.events()}) >= 3)
+    gate.set()
+    events = checked(distinct(site.events()))
+    assert len(events) >= 3
+    for block, least in (("pointer", 354), ("touch", 350), ("motion", 350)):
+        found = [getattr(event, block) for event in events if getattr(event, block)]
+        assert sum(len(one.t) for one in found) == least, block
+    assert max(len(request.body) for request in site.received) < 48_000
+
+
 def test_an_outage_loses_and_doubles_nothing(opened: Open, site: CaptureSite) -> None:
     page = opened()
     site.answers.extend(
