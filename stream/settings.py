@@ -152,7 +152,7 @@ class PipelineSettings(Section):
     )
     max_chunk_bytes: int = Field(4_194_304, ge=65_536, le=268_435_456, description="Largest chunk, bytes.")
     pending_records: int = Field(
-        20_000,
+        5_000,
         ge=100,
         le=10_000_000,
         description="Records held over all partitions before bursts are taken slower; a partition is paused at 10000.",

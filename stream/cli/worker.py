@@ -9,8 +9,10 @@ def worker(config: ConfigFile = None) -> None:
 
     # What is loaded from here on stays: looking for cycles in it takes a sixth of the start, for which others wait.
     gc.disable()
+    from stream.heap import bound_heap
     from stream.start_clock import StartClock
 
+    bound_heap()
     start = StartClock()
     from stream import logs, settings_source
     from stream.stopping import Stop
