@@ -18,7 +18,11 @@ from models.dataset import Recording, Truth, read_recordings, read_truth
 from models.engine import Engine
 from models.evaluate_keys import SEEDS, KeyPeople, KeyResult, choose, evaluate_keys
 from models.evaluate_pointer import (
+    FOLDS,
     FamilyResult,
+    Fit,
+    PointerLearner,
+    Rows,
     SourceResult,
     baseline_fit,
     calibration_of,
@@ -31,11 +35,25 @@ from models.evaluate_pointer import (
     pointer_fit,
     unit_of,
     unseen_source,
+    without_family,
 )
 from models.evaluate_stats import Floats, Interval, share_with_interval
+from models.evaluate_targets import (
+    Slice,
+    Target,
+    key_target,
+    session_targets,
+    slices_of,
+    source_target,
+    unmeasured,
+    window_targets,
+)
+from models.evaluate_whole import Sessions, family_model, score_sessions, source_model, whole_samples
 from models.keystroke_range import KeystrokeRange
 from models.offline import Cut, OfflineScorer
 from models.train import TrainSettings, quick
+from models.train_fit import person_folds, predict
+from models.train_people import pointer_model
 from models.train_vectors import END, Table, tabulate
 from models.train_windows import SHIPPABLE, Recipe, group_of, recorded_samples, training_samples
 
@@ -84,6 +102,8 @@ class Summary:
     keys: list[KeyResult]
     key_people: list[KeyPeople]
     end_to_end: list[EndToEnd]
+    targets: list[Target]
+    slices: list[Slice]
     quick: bool
     features_hash: str
     columns: int
@@ -109,13 +129,16 @@ def evaluate(
     tell("reading and folding windows")
     table = tabulate(training_samples(read_recordings(data), truths, train.recipe, seed))
     plain = plain_table(data, truths, table, train.recipe, seed)
-    learners = {
-        "model": pointer_fit(table, train.fit),
+    learner = pointer_fit(table, train.fit)
+    learners: dict[str, Fit] = {
+        "model": learner,
         "baseline": baseline_fit(table, plain),
         "ablation": pointer_fit(table, train.fit, generated=False),
     }
     families: dict[str, list[FamilyResult]] = {name: [] for name in learners}
     curves: dict[str, dict[str, tuple[Floats, Floats]]] = {name: {} for name in learners}
+    alone: dict[str, Floats] = {}
+    with_source: dict[str, tuple[Table, Floats]] = {}
     for family in families_of(table):
         instrument = str(table.group[table.family == family][0])
         for name, learn in learners.items():
@@ -123,13 +146,23 @@ def evaluate(
             scores = leave_family_out(table, learn, family)
             families[name] += family_results(table, scores, family, instrument)
             curves[name][family] = family_curve(table, scores, family, 2)
+            if name == "model":
+                alone[family] = scores
     sources: dict[str, list[SourceResult]] = {"model": [], "baseline": []}
     for source in PEOPLE_SOURCES:
         for name in sources:
             tell(f"without source {source}: {name}")
             sources[name] += leave_source_out(table, learners[name], source, by_source=name == "model")
     tell(f"{UNSEEN_POINTER}, in no training")
-    unseen, unseen_plain = unseen_pointer(data, truths, table, plain, train)
+    other, unseen, unseen_plain = unseen_pointer(data, truths, table, plain, train)
+    for family, group in _groups_of(table):
+        apart = table.group == group
+        with_source[family] = (table, learner(~apart)(apart & (table.origin == "recorded")))
+    everyone = learner.booster(np.ones(len(table), dtype=bool))
+    for family, _ in _groups_of(other):
+        with_source[family] = (other, predict(everyone, other, np.ones(len(other), dtype=bool)))
+    tell("whole sessions, event by event")
+    sessions = scored_sessions(data, truths, table, learner, train.recipe.every)
     tell("keystrokes")
     engine = Engine.load()
     keys, key_people = keystrokes(
@@ -138,6 +171,7 @@ def evaluate(
     tell("the shipped engine, end to end")
     end = list(end_to_end(data, truths, engine, 60 if settings.quick else MOST_END_TO_END))
     recorded = table.origin == "recorded"
+    at_end = {s.source: (s.flagged["0.98"], s.calibrated_on) for s in [*sources["model"], *unseen] if s.cut == "end"}
     summary = Summary(
         windows={str(s): int((recorded & (table.source == s)).sum()) for s in np.unique(table.source)},
         people={
@@ -154,11 +188,50 @@ def evaluate(
         keys=keys,
         key_people=key_people,
         end_to_end=end,
+        targets=[
+            *window_targets(table, alone, with_source),
+            *session_targets(sessions, list(alone), PEOPLE_SOURCES, (*PEOPLE_SOURCES, UNSEEN_POINTER), FOLDS),
+            source_target(at_end),
+            key_target(keys),
+            *unmeasured(),
+        ],
+        slices=slices_of(sessions),
         quick=settings.quick,
         features_hash=str(engine.versions["features"]),
         columns=len(engine.artifacts.pointer.inputs) if engine.artifacts.pointer is not None else 0,
     )
     return Result(summary, curves)
+
+
+def _groups_of(table: Table) -> list[tuple[str, str]]:
+    """Recorded families and the source whose instrument each went through."""
+    return [(family, str(table.group[table.family == family][0])) for family in families_of(table)]
+
+
+def session_models(table: Table) -> dict[str, Rows]:
+    """What each model that judges whole sessions learns from, by name: all but a family and some people, or sources."""
+    fold = person_folds(table, FOLDS, 1)
+    rows = {
+        family_model(family, q): without_family(table, family, fold != q)
+        for family in families_of(table)
+        for q in range(FOLDS)
+    }
+    for source in (*PEOPLE_SOURCES, UNSEEN_POINTER):
+        rows[source_model(source)] = table.group != source
+        for beside in PEOPLE_SOURCES:
+            if source not in {beside, UNSEEN_POINTER}:
+                rows[source_model(source, beside)] = (table.group != source) & (table.group != beside)
+    return rows
+
+
+def scored_sessions(
+    data: Path, truths: dict[str, Truth], table: Table, learner: PointerLearner, every: int
+) -> Sessions:
+    """Whole sessions of all sources with a pointer, each by every model that left out its family or its source."""
+    models = {name: pointer_model(learner.booster(rows)) for name, rows in session_models(table).items()}
+    fold_of = dict(zip(table.person.tolist(), person_folds(table, FOLDS, 1).tolist(), strict=True))
+    samples = whole_samples(data, truths, (*SHIPPABLE, UNSEEN_POINTER), every)
+    return score_sessions(samples, models, fold_of, PEOPLE_SOURCES)
 
 
 def plain_table(data: Path, truths: dict[str, Truth], table: Table, recipe: Recipe, seed: int) -> NDArray[np.float32]:
@@ -172,8 +245,8 @@ def plain_table(data: Path, truths: dict[str, Truth], table: Table, recipe: Reci
 
 def unseen_pointer(
     data: Path, truths: dict[str, Truth], table: Table, plain: NDArray[np.float32], train: TrainSettings
-) -> tuple[list[SourceResult], list[SourceResult]]:
-    """The source of people and bots that is in no training, by the model and by the baseline."""
+) -> tuple[Table, list[SourceResult], list[SourceResult]]:
+    """The source of people and bots that is in no training: its vectors, and results of the model and the baseline."""
     every = train.recipe.every
     samples = list(recorded_samples(read_recordings(data), truths, (UNSEEN_POINTER,), 1, train.fit.seed, every))
     other = tabulate(samples)
@@ -182,7 +255,7 @@ def unseen_pointer(
     rows = np.ones(len(other), dtype=bool)
     both = _joined(table, other)
     added = np.concatenate([~everything, rows])
-    learners = (pointer_fit(both, train.fit), baseline_fit(both, np.concatenate([plain, figures])))
+    learners: tuple[Fit, Fit] = (pointer_fit(both, train.fit), baseline_fit(both, np.concatenate([plain, figures])))
     found: list[list[SourceResult]] = []
     for by_source, learn in zip((True, False), learners, strict=True):
         scores = learn(~added)(added)[len(table) :]
@@ -193,7 +266,7 @@ def unseen_pointer(
             calibrate, n = calibration_of(held[:, c], people, unit_of(table))
             results.append(unseen_source(other, scores, calibrate, n, UNSEEN_POINTER)[c])
         found.append(results)
-    return found[0], found[1]
+    return other, found[0], found[1]
 
 
 def _joined(a: Table, b: Table) -> Table:

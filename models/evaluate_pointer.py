@@ -7,6 +7,7 @@ recorded windows.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,15 +55,31 @@ class SourceResult:
     bots: dict[str, Interval]
 
 
-def pointer_fit(table: Table, settings: FitSettings, *, generated: bool = True) -> Fit:
+class PointerLearner:
+    """Trains the product's pointer model on rows of a table, once for each choice of rows."""
+
+    def __init__(self, table: Table, settings: FitSettings, *, generated: bool = True) -> None:
+        self._table = table
+        self._settings = settings
+        self._allowed = table.origin != "generated" if not generated else np.ones(len(table), dtype=bool)
+        self._known: dict[bytes, Any] = {}
+
+    def booster(self, rows: Rows) -> Any:
+        """The model of these rows (and no others)."""
+        key = np.packbits(rows).tobytes()
+        if key not in self._known:
+            self._known[key] = fit(self._table, rows & self._allowed, self._settings)
+        return self._known[key]
+
+    def __call__(self, rows: Rows) -> Callable[[Rows], Floats]:
+        """What gives raw scores (samples, cuts) for other rows."""
+        booster = self.booster(rows)
+        return lambda wanted: predict(booster, self._table, wanted)
+
+
+def pointer_fit(table: Table, settings: FitSettings, *, generated: bool = True) -> PointerLearner:
     """The product's model; generated=False leaves its own counterparts out (an ablation)."""
-    own = table.origin != "generated"
-
-    def learn(rows: Rows) -> Callable[[Rows], Floats]:
-        booster = fit(table, rows if generated else rows & own, settings)
-        return lambda wanted: predict(booster, table, wanted)
-
-    return learn
+    return PointerLearner(table, settings, generated=generated)
 
 
 def baseline_fit(table: Table, X: NDArray[np.float32]) -> Fit:
@@ -84,6 +101,11 @@ def families_of(table: Table) -> list[str]:
     ]
 
 
+def without_family(table: Table, family: str, kept: Rows) -> Rows:
+    """Rows to learn from where a family is left out, and the people who are not `kept`."""
+    return np.asarray((table.family != family) & kept)
+
+
 def leave_family_out(table: Table, learn: Fit, family: str, folds: int = FOLDS, seed: int = 1) -> Floats:
     """Raw scores (samples, cuts) of all people and of one family, by models that saw neither. Bots: mean over folds."""
     fold = person_folds(table, folds, seed)
@@ -92,7 +114,7 @@ def leave_family_out(table: Table, learn: Fit, family: str, folds: int = FOLDS, 
     out = np.full(table.X.shape[:2], np.nan)
     total = np.zeros(table.X.shape[:2])
     for q in range(folds):
-        score = learn((table.family != family) & (fold != q))
+        score = learn(without_family(table, family, fold != q))
         people = recorded & (table.label == 0) & (fold == q)
         scores = score(people | theirs)
         out[people] = scores[people]

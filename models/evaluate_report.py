@@ -10,6 +10,7 @@ from models.evaluate import Result, Summary
 from models.evaluate_cards import CARDS
 from models.evaluate_plots import save_plots
 from models.evaluate_pointer import CUT_NAMES, FamilyResult, SourceResult
+from models.evaluate_report_targets import targets_text
 
 REPORT = "detection.md"
 
@@ -167,6 +168,13 @@ nothing. So each figure below is on a family, a source or people that the model 
 with one instrument, so a model can find it by its instrument: compare the columns "AUC" and "people of its instrument".
 Counterparts that training makes from people's own recordings are in no figure.
 
+## What is asked of the scores
+Families with at least 100 sessions count; the interval of a mean or a worst is over people, each drawn for all families alike. A bot
+without a score (no stroke seen yet) is in no AUC, and is not found. "Family and its source": nothing of the source that recorded it is in training, which is
+what a new deployment sees; the people are that source's. A source that ranks among fewer than 49 people can flag nobody: it is not
+counted. Sessions are whole ones here, windows elsewhere; bots of left-out sources are calibrated like the people there.
+
+{targets_text(summary.targets, summary.slices)}
 ## A bot family left out
 The model has seen neither the family nor the people that it is judged against. "Found at 1 %": share of sessions above the
 threshold that costs 1 % of the people, on the raw output.

@@ -1,5 +1,6 @@
 """Weighted ROC figures with intervals by resampling people: the person, not the window, is what there is one of."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,6 +100,11 @@ def resample(one: Side, rng: np.random.Generator) -> Side:
     """Units drawn with replacement; a unit drawn twice weighs double."""
     units = int(one.unit.max()) + 1 if len(one.unit) else 0
     times = np.bincount(rng.integers(0, units, units), minlength=units) if units else np.zeros(0, dtype=np.int64)
+    return repeated(one, times)
+
+
+def repeated(one: Side, times: NDArray[np.int64]) -> Side:
+    """Each unit as often as `times` (units,) says."""
     weight = one.weight * times[one.unit]
     keep = weight > 0.0
     return Side(one.score[keep], one.unit[keep], weight[keep])
@@ -139,3 +145,78 @@ def share_with_interval(hit: NDArray[np.bool_], unit: NDArray[np.str_], seed: in
         drawn.append(float((again.score * again.weight).sum() / again.weight.sum()))
     value = float((one.score * one.weight).sum() / one.weight.sum())
     return Interval(value, *np.quantile(drawn, (0.025, 0.975)).tolist())
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a family is judged by: raw scores of people and of its bots, and whom each belongs to (arrays alike).
+
+    group: the source of each person's row; sources weigh the same. A NaN is a session without a score.
+    """
+
+    name: str
+    people: Floats
+    person: NDArray[np.str_]
+    group: NDArray[np.str_]
+    bots: Floats
+    session: NDArray[np.str_]
+
+
+@dataclass(frozen=True, slots=True)
+class Across:
+    """A figure over families: their mean, the worst of them and its name, and each by itself."""
+
+    mean: Interval
+    worst: Interval
+    worst_of: str
+    each: dict[str, Interval]
+
+
+def across(
+    judged: Sequence[Judged],
+    figure: Callable[[Side, Side], float],
+    *,
+    unscored_lowest: bool = False,
+    seed: int = 1,
+    bootstraps: int = BOOTSTRAPS,
+) -> Across:
+    """Mean and worst of a figure over families, with intervals: a person who is drawn is drawn for every family.
+
+    So the interval of the mean knows that all families are judged against the same few people, and the worst is the
+    worst anew in each draw. Bots without a score are left out, or count as the lowest score there is.
+    """
+    named = [(one, *_sides(one, unscored_lowest=unscored_lowest)) for one in judged]
+    sides = [(one, people, bots) for one, people, bots in named if len(people.score) >= 5 and len(bots.score) >= 5]
+    if not sides:
+        return Across(NOTHING, NOTHING, "", {one.name: NOTHING for one in judged})
+    persons = np.unique(np.concatenate([one.person for one, _, _ in sides]))
+    place = [np.searchsorted(persons, np.unique(one.person[~np.isnan(one.people)])) for one, _, _ in sides]
+    rng = np.random.default_rng((seed, 17))
+    drawn = np.full((bootstraps, len(sides)), np.nan)
+    for b in range(bootstraps):
+        times = np.bincount(rng.integers(0, len(persons), len(persons)), minlength=len(persons))
+        for f, (_, people, bots) in enumerate(sides):
+            again = repeated(people, times[place[f]])
+            if len(again.score):
+                drawn[b, f] = figure(again, resample(bots, rng))
+    values = np.asarray([figure(people, bots) for _, people, bots in sides])
+    known = drawn[~np.isnan(drawn).any(axis=1)]
+    if not len(known):
+        known = np.full((1, len(sides)), np.nan)
+    worst = int(np.argmin(values))
+
+    def interval(value: float, draws: Floats) -> Interval:
+        return Interval(float(value), *np.quantile(draws, (0.025, 0.975)).tolist())
+
+    each = {one.name: NOTHING for one in judged}
+    each |= {one.name: interval(values[f], known[:, f]) for f, (one, _, _) in enumerate(sides)}
+    return Across(
+        interval(values.mean(), known.mean(axis=1)), interval(values[worst], known.min(axis=1)),
+        sides[worst][0].name, each,
+    )  # fmt: skip
+
+
+def _sides(one: Judged, *, unscored_lowest: bool) -> tuple[Side, Side]:
+    known = ~np.isnan(one.people)
+    bots = side(np.where(np.isnan(one.bots), -1.0, one.bots) if unscored_lowest else one.bots, one.session).known()
+    return side(one.people[known], one.person[known], one.group[known]), bots
