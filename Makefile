@@ -26,7 +26,7 @@ setup: $(VENV)/.tellwire ## Install tellwire into .venv (done once, and again wh
 
 setup-dev: $(VENV)/.dev ## Install also what tests and checks need
 
-demo: $(VENV)/.tellwire ## Run the whole pipeline for a minute, live in the terminal (ARGS=--help says more)
+demo: $(VENV)/.tellwire ## Run the whole pipeline, with a page to try it on yourself (ARGS=--help says more)
 	@$(BIN)/tellwire demo $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests; what is missing is skipped and named at the end (with CI=true it fails)

@@ -16,6 +16,13 @@ def demo(
     ] = None,
     rate: Annotated[float, typer.Option(min=0.1, max=500.0, help="New sessions a second.")] = 10.0,
     bot_ratio: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of bots among them.")] = 0.35,
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="Serve a page on 127.0.0.1, to see your own session scored.")
+    ] = True,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65_535, help="Port of the page on 127.0.0.1; by default 8471, or any free one."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the simulation: the same seed, the same sessions.")] = 1,
     keep: Annotated[bool, typer.Option("--keep", help="Stay up until Ctrl-C.")] = False,
     broker: Annotated[
@@ -37,8 +44,9 @@ def demo(
 ) -> None:
     """Run the whole pipeline here, send it simulated people and bots, and watch what it makes of them.
 
-    Starts an embedded broker and store, a worker, the learner and a traffic generator, all on this machine, and stops
-    by itself.
+    Starts an embedded broker and store, a worker, the learner, a gateway with a page to try it on yourself, and a
+    traffic generator, all on this machine. In a terminal it stays up with the page; otherwise, and with --no-page or
+    --seconds, it stops by itself.
     """
     from rich.console import Console
 
@@ -68,6 +76,8 @@ def demo(
         redis=redis,
         data=data,
         as_json=as_json,
+        page=page,
+        port=port,
     )
     try:
         code = Demo(choice, Pipe()).run()

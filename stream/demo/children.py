@@ -115,16 +115,29 @@ def command_line(*arguments: str) -> list[str]:
     return python("-c", "from stream.demo.children import child; child()", *arguments)
 
 
-def child() -> None:
-    """Run the command line in a child of the demo; it gets SIGTERM when the demo is gone."""
+def follow_parent() -> None:
+    """Send this process SIGTERM when the demo is gone, as its end of the standard input tells."""
 
-    def follow_parent() -> None:
+    def follow() -> None:
         with contextlib.suppress(OSError):
             while os.read(0, 4096):
                 pass
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=follow_parent, name="follow-parent", daemon=True).start()
+    threading.Thread(target=follow, name="follow-parent", daemon=True).start()
+
+
+def first_line() -> bytes:
+    """Read the first line of standard input, byte by byte: what follows is for `follow_parent`."""
+    line = b""
+    while (byte := os.read(0, 1)) not in (b"\n", b""):
+        line += byte
+    return line
+
+
+def child() -> None:
+    """Run the command line in a child of the demo; it gets SIGTERM when the demo is gone."""
+    follow_parent()
     from stream.cli import main  # noqa: PLC0415 - heavy, and the command line imports the demo
 
     main()

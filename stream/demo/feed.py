@@ -29,6 +29,8 @@ class Feed:
 
     def __init__(self, properties: dict[str, Any], tally: Tally, now_s: Callable[[], float], *, embedded: bool) -> None:
         self._tally, self._now_s = tally, now_s
+        self.also: Callable[[RiskEvent, int], None] | None = None
+        """Told of each risk event, after the tally, with the time at which it was published, epoch ms."""
         self._decoder = msgspec.json.Decoder(RiskEvent)
         self.snapshots = 0
         self._consumer = Consumer(
@@ -50,7 +52,9 @@ class Feed:
 
     def wait(self, wait_s: float) -> list[Message]:
         """Return what has come, waiting at most `wait_s` for the first."""
-        return list(self._consumer.consume(500, wait_s))
+        first = self._consumer.poll(wait_s)
+        # What came together; but nobody waits until it is many.
+        return [] if first is None else [first, *self._consumer.consume(500, 0)]
 
     def count(self, messages: Sequence[Message]) -> None:
         """Count what came. Raises DemoError when the broker is gone."""
@@ -81,6 +85,8 @@ class Feed:
                 self._tally.unreadable += 1
                 return
             self._tally.take(event, time.time_ns() // 1_000_000, self._now_s())
+            if self.also is not None:
+                self.also(event, message.timestamp()[1])
 
     def _places(self, *, from_end: bool) -> list[TopicPartition]:
         known = self._consumer.list_topics(timeout=ANSWER_S).topics

@@ -42,6 +42,10 @@ class Choice:
     redis: str | None = None
     data: Path | None = None
     as_json: bool = False
+    page: bool = False
+    """Serve the live page, too, where what it needs is installed."""
+    port: int | None = None
+    """Port of the page; None: the usual one, or a free one where that is taken."""
     run: str = dataclasses.field(default_factory=lambda: f".{secrets.token_hex(3)}")
     """End of this run's session ids, which tells them from those of other runs on the same broker."""
 
@@ -124,7 +128,7 @@ def environment(found: Endpoints, base: Mapping[str, str]) -> dict[str, str]:
 
 
 def start(role: str, env: Mapping[str, str], metrics_port: int, logs: Path) -> Child:
-    """Start `tellwire worker` or `tellwire learner`, serving its metrics at a port of 127.0.0.1."""
+    """Start `tellwire worker`, `learner` or `gateway`, serving its metrics at a port of 127.0.0.1."""
     own = {**env, f"{_PREFIX}METRICS__PORT": str(metrics_port), f"{_PREFIX}METRICS__HOST": "127.0.0.1"}
     return Child(role, command_line(role), log=logs / f"{role}.log", env=own)
 

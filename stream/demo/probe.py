@@ -27,6 +27,17 @@ def free_ports(n: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
+def is_free(port: int) -> bool:
+    """Whether a port of 127.0.0.1 can be had just now."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def get(port: int, path: str) -> tuple[int, str]:
     """Return status and body of a local GET; status 0 where nothing answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_S)

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -22,7 +22,7 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
-from stream.demo import parts
+from stream.demo import open_page, parts
 from stream.demo.children import Child, DemoError, stop_all
 from stream.demo.feed import Feed
 from stream.demo.probe import Probe, free_ports
@@ -53,6 +53,8 @@ class Started(msgspec.Struct, kw_only=True):
     """URL of the embedded store; null for one that was given."""
     worker_metrics: str
     learner_metrics: str
+    page: str | None = None
+    """Address of the live page."""
 
 
 class Demo:
@@ -70,6 +72,7 @@ class Demo:
         self.probe: Probe | None = None
         self.feed: Feed | None = None
         self.found: parts.Endpoints | None = None
+        self.page: open_page.OpenPage | None = None
         self._lines: queue.SimpleQueue[Line] = queue.SimpleQueue()
         self._interrupted = False
         self._last_moment: Moment | None = None
@@ -116,6 +119,7 @@ class Demo:
         return Scene(
             source=self._source(),
             simulation=self.choice.data is None,
+            page=self.page.url if self.page else None,
             broker=found.broker_words if found else "",
             store=found.store_words if found else "",
             embedded=found.embedded_broker if found else True,
@@ -148,10 +152,17 @@ class Demo:
                 parts.start(role, env, port, logs) for role, port in zip(("worker", "learner"), ports, strict=True)
             ]
             running.callback(stop_all, children)
+            self.page = self._open_page(said, env, logs)
+            if self.page is not None:
+                running.callback(self.page.stop)
+                children.append(self.page.child)
+                ports.append(self.page.metrics_port)
             for child, port in zip(children, ports, strict=True):
                 parts.await_ready(child, port, lambda s, c=child: status.update(_starting(c.name, s)))  # type: ignore[misc]
-        self._tell_addresses(said, *ports)
-        self.probe = Probe(*ports)
+        if self.page is not None:
+            self.page.start()
+        self._tell_addresses(said, *ports[:2])
+        self.probe = Probe(*ports[:2])
         self.probe.start()
         running.callback(self.probe.stop)
         self.seconds = self._length()
@@ -162,18 +173,36 @@ class Demo:
         self.phase = "running"
         self._watch(traffic, children)
 
+    def _open_page(self, said: Console, env: Mapping[str, str], logs: Path) -> open_page.OpenPage | None:
+        """Start the page's gateway, where a page is wanted and can be served. Raises DemoError."""
+        if not self.choice.page:
+            return None
+        if (missing := open_page.missing()) is not None:
+            line = f"no page: it needs {missing}, which is not installed; install tellwire\\[gateway] to see it"
+            said.print(line, highlight=False, soft_wrap=True)
+            return None
+        page = open_page.OpenPage(self.choice.port, env, logs)
+        assert self.feed is not None
+        self.feed.also = lambda event, published_ms: page.take(event, published_ms, self.tally)
+        return page
+
     def _tell_addresses(self, said: Console, worker_port: int, learner_port: int) -> None:
         """Say where everything is, for who wants to talk to it while it runs."""
         assert self.found is not None
         worker, learner = (f"http://127.0.0.1:{port}/metrics" for port in (worker_port, learner_port))
         store = self.found.store_address
         if self.choice.as_json:
-            started = Started(broker=self.found.bootstrap, redis=store, worker_metrics=worker, learner_metrics=learner)
+            page = None if self.page is None else self.page.url
+            started = Started(
+                broker=self.found.bootstrap, redis=store, worker_metrics=worker, learner_metrics=learner, page=page
+            )
             self._print_json(started)
             return
         words = [self.found.broker_words, f"{self.found.store_words} {store}" if store else self.found.store_words]
         line = ", ".join([*words, f"worker {worker}", f"learner {learner}"])
         said.print(line, markup=False, highlight=False, soft_wrap=True)
+        if self.page is not None:
+            said.print(f"open {self.page.url} in a browser", markup=False, highlight=False, soft_wrap=True)
 
     def _watch(self, traffic: Child, children: list[Child]) -> None:
         """Show what comes until the traffic has ended and everything sent has come out."""
@@ -185,6 +214,8 @@ class Demo:
                 # The truth about a session was told before its first record was sent: so hear it first.
                 self._hear()
                 self.feed.count(came)
+                if self.page is not None:
+                    self.page.tell(self.tally, self.scene())
                 draw()
                 dead = next((each for each in children if each.exit_code is not None), None)
                 if dead is not None:
@@ -289,11 +320,16 @@ class Demo:
         sys.stdout.buffer.flush()
 
     def _length(self) -> float | None:
-        """Length of the traffic: none with `keep`, as asked, or the default within what is left of the whole."""
+        """Length of the traffic: none with `keep`, as asked, or the default within what is left of the whole.
+
+        Somebody at a terminal has a page to look at for as long as they like.
+        """
         if self.choice.keep:
             return None
         if self.choice.seconds is not None:
             return self.choice.seconds
+        if self.page is not None and self.console.is_terminal and not self.choice.as_json:
+            return None
         return max(SHORTEST_S, min(TRAFFIC_S, WHOLE_S - DRAIN_S - (time.monotonic() - self.begin)))
 
     def _now_s(self) -> float:

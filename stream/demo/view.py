@@ -35,6 +35,8 @@ class Scene:
     source: str
     """Where the sessions come from, e.g. `simulated people and bots`."""
     simulation: bool
+    page: str | None = None
+    """Address of the live page."""
     broker: str
     store: str
     embedded: bool
@@ -91,13 +93,16 @@ class View:
         scene = self.scene
         done = f"{_clock(scene.traffic_s)} of {_clock(scene.seconds)}" if scene.seconds else _clock(scene.traffic_s)
         left = Text.assemble((" tellwire demo ", "reverse bold"), "  ", (scene.source, "bold"))
+        page = f" page {scene.page} " if scene.page else ""
         parts = f" {scene.broker} {marks.dot} {scene.store}"
         if width >= MIN_WIDE:
             parts += f" {marks.dot} worker {marks.dot} learner"
         learnt = f"{g.number(scene.learnt)}, {scene.snapshots} snapshot{'s' * (scene.snapshots != 1)}"
         return [
             _ends(left, Text(f"{scene.phase}  {done} ", "bold"), width),
-            _ends(Text(parts, g.MUTED), Text(f"learnt {learnt} ", g.MUTED), width),
+            _ends(
+                Text.assemble((page, f"bold {g.ACCENT}"), (parts, g.MUTED)), Text(f"learnt {learnt} ", g.MUTED), width
+            ),
         ]
 
     def _rates(self, width: int, marks: g.Glyphs) -> list[Text]:

@@ -101,13 +101,26 @@ def test_the_wheel_holds_every_file_of_the_four_packages_and_nothing_else(wheel:
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
         licences = [name for name in archive.namelist() if name.endswith("licenses/LICENSE")]
-    assert held == ours
+    shared = {name for name in held if ".data/data/" in name}
+    assert held - shared == ours
+    assert {name.partition(".data/data/")[2] for name in shared} == {
+        f"share/tellwire/collector/{path.name}" for path in (ROOT / "collector" / "browser").iterdir()
+    }
     assert len(licences) == 1
 
 
 def test_the_command_line_runs_from_a_folder_with_decoys(installation: Installation) -> None:
     assert installation.run("tellwire", "--version").startswith("tellwire 0.")
     assert "bootstrap_servers" in installation.run("tellwire", "config", "show")
+
+
+def test_the_demos_page_finds_its_files_where_it_is_installed(installation: Installation) -> None:
+    code = (
+        "from stream.demo.page import site; folder = site.collector_folder();print(folder, *sorted(site.files(folder)))"
+    )
+    folder, *targets = installation.run("python", "-P", "-c", code).split()
+    assert Path(folder) == installation.bin.parent / "share" / "tellwire" / "collector"
+    assert {"/", "/assets/main.js", "/assets/page.css", "/tellwire/tellwire.js"} <= set(targets)
 
 
 def test_every_process_imports_what_was_installed(installation: Installation) -> None:
