@@ -199,6 +199,8 @@ class Meta(msgspec.Struct, array_like=True):
         if network.ip_country is not None and network.ip_country != self.ip_country:
             self.ip_country = network.ip_country
             self.link_bucket_ms = 0
+        # Who doesn't agree to device facts is on a phone all the same.
+        self.mobile |= bool(network.ua_mobile) or is_mobile(network.user_agent or "")
 
     def observe_signal(self, signal: Signal, ingested_ms: int) -> bool:
         """Take over an upstream result. False: this result is already known, nothing changed."""
