@@ -17,10 +17,10 @@ LOCK_ALONE := $(UV) pip compile -q --universal --python-version 3.11 --generate-
 	--no-annotate
 LOCK := $(LOCK_ALONE) --extra embedded --extra gateway --extra train --group build
 
-.PHONY: help setup setup-dev demo test faults fuzz lint format contracts collector bench guard lock kafka kafka-jars compose wheel clean
+.PHONY: help setup setup-dev demo test faults fuzz lint format contracts collector bench guard lock kafka kafka-jars node-packages compose wheel clean
 
 help: ## List what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.tellwire ## Install tellwire into .venv (done once, and again when the lock changes)
 
@@ -65,6 +65,8 @@ guard: $(VENV)/.dev ## Fail when the worker costs more CPU an event, beside the 
 
 kafka-jars: $(VENV)/.dev ## Fetch the real Apache Kafka of the tests into .cache (once; needs Java 17 and Maven)
 	@$(BIN)/python -m tests.support.kafka --fetch
+
+node-packages: tests/node/node_modules/.stamp ## Fetch what the documentation's program for Node.js needs (once; needs npm)
 
 kafka: $(VENV)/.dev ## Run a real Apache Kafka on a localhost port until Ctrl-C (needs Java 17 and Maven)
 	@$(BIN)/python -m tests.support.kafka $(ARGS)
@@ -118,4 +120,9 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.tellwire
 collector/node_modules/.stamp: collector/package-lock.json
 	@echo "Installing what builds the collector (once)"
 	@cd collector && npm ci --silent
+	@touch $@
+
+tests/node/node_modules/.stamp: tests/node/package-lock.json
+	@echo "Installing what the documentation's Node.js program needs (once)"
+	@cd tests/node && npm ci --silent
 	@touch $@

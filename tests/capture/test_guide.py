@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import collector
+from tests.support import collector, pages
 from tests.support.capture_site import CaptureSite
 from tests.support.captured import checked, distinct, wait_for
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import BrowserContext
 
-GUIDE = (collector.ROOT / "docs" / "how-to" / "emit-telemetry-from-a-page.md").read_text()
+PAGE = "docs/how-to/emit-telemetry-from-a-page.md"
+GUIDE = (collector.ROOT / PAGE).read_text()
 
 
 @pytest.fixture
@@ -30,11 +31,11 @@ def guided(request: pytest.FixtureRequest) -> Iterator[CaptureSite]:
 
 
 def test_its_code_runs(context: BrowserContext, guided: CaptureSite) -> None:
-    assert re.findall(r"```html\n(.*?)```", GUIDE, re.DOTALL) == ['<script src="/tellwire/tellwire.js"></script>\n']
-    blocks = re.findall(r"```js\n(.*?)```", GUIDE, re.DOTALL)
+    assert pages.blocks(PAGE, "html") == ['<script src="/tellwire/tellwire.js"></script>\n']
+    blocks = pages.blocks(PAGE, "js")
     assert len(blocks) == 3
     grant = {"endpoint": f"{guided.url}/v1/telemetry", "session_id": "s_guide", "nonce": "n", "token": "v1.t"}
-    assert set(json.loads(re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL)[0])) == set(grant)
+    assert set(json.loads(pages.blocks(PAGE, "json")[0])) == set(grant)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))

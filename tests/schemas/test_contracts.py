@@ -19,6 +19,7 @@ from schemas.deadletter import DeadLetterHeader, DeadLetterReason
 from schemas.meanings import HEADERS, REASONS, meanings_of
 from schemas.topics import TOPICS
 from schemas.topics_page import render_page
+from tests.support import pages
 
 DOCUMENT = asyncapi.document()
 
@@ -187,7 +188,7 @@ def test_page_has_every_field_and_its_examples_decode() -> None:
                 assert f"| `{field}` |" in page
     for reason in DeadLetterReason:
         assert f"| `{reason}` |" in page
-    blocks = re.findall(r"```json\n(.*?)```", page, flags=re.DOTALL)
+    blocks = pages.blocks("docs/reference/topics.md", "json")
     assert len(blocks) >= len(message_types())
     decoders = {
         "capture.telemetry.v1": envelope.decode,

@@ -1,7 +1,6 @@
 """The consumer that the event-semantics page shows does what the page says: each event once, whatever is repeated."""
 
 import json
-import re
 import sqlite3
 import sys
 from pathlib import Path
@@ -13,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.contracts_cli import ROOT
 from schemas.envelope import encode
 from schemas.examples import examples_of
 from schemas.risk import RiskEvent, Source
+from tests.support import pages
 
-PAGE = ROOT / "docs" / "explanation" / "event-semantics.md"
+PAGE = "docs/explanation/event-semantics.md"
 EVENT = next(found for example in examples_of(RiskEvent) if isinstance(found := example.message, RiskEvent))
 
 
@@ -68,13 +67,12 @@ class FakeConsumer:
 @pytest.fixture
 def snippet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.chdir(tmp_path)
-    found = re.search(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert found
+    (code,) = pages.blocks(PAGE, "python")
     stub = ModuleType("confluent_kafka")
     stub.Consumer = FakeConsumer  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "confluent_kafka", stub)
     module = ModuleType("snippet")
-    exec(compile(found[1], "event-semantics.md", "exec"), module.__dict__)
+    exec(compile(code, "event-semantics.md", "exec"), module.__dict__)
     return module
 
 

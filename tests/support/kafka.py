@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -37,12 +37,12 @@ _MIN_JAVA = 17
 _START_S = 60.0
 
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
-<groupId>tellwire.test</groupId><artifactId>kafka-jars</artifactId><version>1</version><packaging>pom</packaging>
-<dependencies><dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId>
-<version>{version}</version></dependency>
-<dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
-</dependencies></project>
+<groupId>tellwire.test</groupId><artifactId>jars</artifactId><version>1</version><packaging>pom</packaging>
+<dependencies>{dependencies}</dependencies></project>
 """
+_DEPENDENCY = "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version>{}</dependency>"
+_ALONE = "<exclusions><exclusion><groupId>*</groupId><artifactId>*</artifactId></exclusion></exclusions>"
+_LOGGING = ("org.slf4j", "slf4j-simple", "1.7.36", "")
 
 
 def find_java() -> str:
@@ -65,7 +65,26 @@ def kafka_jars(version: str = KAFKA_VERSION) -> Path:
 
     Concurrent callers wait for one another. Raises `UnavailableError` without Maven or when Maven cannot fetch them.
     """
-    jars = _CACHE / version
+    return _jars(version, [("org.apache.kafka", "kafka_2.13", version, ""), _LOGGING])
+
+
+def tool_jars(version: str = KAFKA_VERSION) -> Path:
+    """Return the folder with what the documentation's commands and programs need beside `kafka_jars()`.
+
+    Kafka's tools without Kafka Connect, and SQLite for Java. Raises `UnavailableError` as `kafka_jars` does.
+    """
+    tools = [
+        ("org.apache.kafka", "kafka-tools", version, _ALONE),
+        ("net.sourceforge.argparse4j", "argparse4j", "0.7.0", _ALONE),
+        ("com.fasterxml.jackson.dataformat", "jackson-dataformat-csv", "2.21.2", _ALONE),
+        ("org.xerial", "sqlite-jdbc", "3.51.1.0", _ALONE),
+    ]
+    return _jars(f"tools-{version}", tools)
+
+
+def _jars(name: str, dependencies: Sequence[tuple[str, str, str, str]]) -> Path:
+    """Return the folder `name` of the cache with the jars of `dependencies`, and what these need, fetched once."""
+    jars = _CACHE / name
     if jars.is_dir():
         return jars
     _CACHE.mkdir(parents=True, exist_ok=True)
@@ -77,7 +96,8 @@ def kafka_jars(version: str = KAFKA_VERSION) -> Path:
         if maven is None:
             raise UnavailableError("Maven (mvn) is needed once, to fetch Kafka's jars, and is not on PATH")
         with tempfile.TemporaryDirectory(dir=_CACHE) as work:
-            Path(work, "pom.xml").write_text(_POM.format(version=version))
+            wanted = "".join(_DEPENDENCY.format(*each) for each in dependencies)
+            Path(work, "pom.xml").write_text(_POM.format(dependencies=wanted))
             fetched = Path(work, "jars")
             goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fetched}"]
             done = subprocess.run(
@@ -86,9 +106,9 @@ def kafka_jars(version: str = KAFKA_VERSION) -> Path:
                 text=True,
                 check=False,
             )
-            if done.returncode != 0 or not list(fetched.glob("kafka_2.13-*.jar")):
+            if done.returncode != 0 or not all(list(fetched.glob(f"{each[1]}-*.jar")) for each in dependencies):
                 why = next((line for line in done.stdout.splitlines() if line.startswith("[ERROR]")), "no jars")
-                raise UnavailableError(f"Maven could not fetch Kafka {version}: {why[:200]}")
+                raise UnavailableError(f"Maven could not fetch {name}: {why[:200]}")
             # The rename is what makes the folder valid: a fetch that was cut off is never used.
             fetched.rename(jars)
     return jars
@@ -367,6 +387,7 @@ def main(arguments: list[str]) -> int:
         if arguments == ["--fetch"]:
             find_java()
             kafka_jars()
+            tool_jars()
             return 0
         ports = [int(arguments[0])] if arguments else None
         with KafkaBroker(ports=ports) as broker, _until_signalled():

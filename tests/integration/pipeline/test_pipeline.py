@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-import subprocess
 import time
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -17,8 +15,7 @@ from schemas.telemetry import Telemetry
 from stream.refs import RefHasher
 from stream.settings import KeySettings
 from stream.simulation.population import population
-from tests.support import ledger, require
-from tests.support.kafka import find_java, kafka_jars
+from tests.support import ledger
 from tests.support.oracle import Oracle
 from tests.support.pipeline import REF_KEY, Pipeline
 
@@ -290,29 +287,6 @@ def test_two_learners_publish_nothing_and_say_so(pipeline: Pipeline) -> None:
     assert second.stop() == 0
     first.wait(lambda: first.get("/readyz")[0] == 200, 60, "ready again")
     assert first.stop() == 0
-
-
-def test_a_java_producer_from_the_documentation_is_scored(pipeline: Pipeline, tmp_path: Path) -> None:
-    page = Path("docs/how-to/emit-telemetry.md").read_text()
-    source = page.split("```java\n")[1].split("```")[0]
-    program = tmp_path / "Emit.java"
-    program.write_text(source)
-    try:
-        java, jars = find_java(), kafka_jars()
-    except RuntimeError as missing:
-        require(condition=False, reason=str(missing))
-        raise
-    worker = pipeline.start("worker")
-    worker.wait_ready()
-    subprocess.run(
-        [java, "-cp", f"{jars}/*", str(program), pipeline.broker.bootstrap], check=True, timeout=60, capture_output=True
-    )
-    pipeline.wait_answered(worker, 1)
-    worker.stop()
-    (event,) = pipeline.risk_events()
-    assert event.session_id.startswith("session-")
-    assert event.flow == "login"
-    assert pipeline.audit(expected_dead_letters=[]).ok
 
 
 def test_a_newcomers_mistakes_get_one_clear_line(pipeline: Pipeline) -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -54,40 +50,3 @@ def test_one_partition_gives_the_offline_scores_bit_for_bit(pipeline: Pipeline) 
         assert event.scores == found.scores
         assert event.decision.action == found.decision.action
         assert event.coverage == found.coverage
-
-
-def test_the_documentations_python_snippets_run_as_they_stand(pipeline: Pipeline, tmp_path: Path) -> None:
-    worker = pipeline.start("worker")
-    worker.wait_ready()
-    for page in ("README.md", "docs/how-to/emit-telemetry.md"):
-        snippet = Path(page).read_text().split("```python\n")[1].split("```")[0]
-        program = tmp_path / "emit.py"
-        program.write_text(f"BOOTSTRAP = {pipeline.broker.bootstrap!r}\n{snippet}")
-        subprocess.run([sys.executable, str(program)], check=True, timeout=60)
-    # Each run is a session of its own, so nothing is a repeat.
-    pipeline.wait_answered(worker, 2)
-    assert {event.decision.action for event in pipeline.risk_events()} == {"allow"}
-    worker.stop()
-
-
-def test_the_shortest_consumer_of_the_readme_acts_once() -> None:
-    """The README's fragment, given a repeat and an event of another topic."""
-    fragment = Path("README.md").read_text().split("```python\n")[2].split("```")[0]
-    acted: list[str] = []
-    names: dict[str, object] = {"json": json, "last_seen": {}, "act": lambda session, *_: acted.append(session)}
-
-    class Message:
-        def __init__(self, session: str, topic_id: str, offset: int) -> None:
-            self.body = {
-                "session_id": session,
-                "source": {"topic_id": topic_id, "partition": 0, "offset": offset},
-                "decision": {"action": "allow"},
-                "reasons": [],
-            }
-
-        def value(self) -> str:
-            return json.dumps(self.body)
-
-    for session, topic_id, offset in (("a", "x", 0), ("b", "x", 1), ("a", "x", 0), ("c", "y", 0), ("b", "x", 1)):
-        exec(textwrap.dedent(fragment), {**names, "message": Message(session, topic_id, offset)})
-    assert acted == ["a", "b", "c"]

@@ -1,13 +1,13 @@
-"""The how-to page: its settings load, its codes are the gateway's, its code opens a session."""
+"""The how-to page: its settings load, its codes are the gateway's, its code opens a session, its body is accepted."""
 
 from __future__ import annotations
 
 import asyncio
 import io
+import json
 import re
 import tomllib
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,25 +15,23 @@ import pytest
 from stream.gateway.settings import GatewaySettings
 from stream.gateway.wire import CODES, EVENT_CODES
 from tests.stream.gateway.doubles import SECRET, World
+from tests.support import pages
 
-PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "run-the-gateway.md"
-
-
-def block(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    return str(found)
+PAGE = "docs/how-to/run-the-gateway.md"
+TEXT = (pages.ROOT / PAGE).read_text()
 
 
 def test_every_code_is_on_the_page() -> None:
-    named = set(re.findall(r"`([a-z_0-9]+)`", PAGE.read_text()))
+    named = set(re.findall(r"`([a-z_0-9]+)`", TEXT))
     own = CODES.keys() - {"not_found", "method_not_allowed"}
     assert own <= named
     assert EVENT_CODES.keys() <= named
 
 
 def test_its_settings_are_the_gateway_s() -> None:
-    GatewaySettings(**tomllib.loads(block("toml"))["gateway"])
-    variables = set(re.findall(r"TELLWIRE_GATEWAY__([A-Z_]+)", PAGE.read_text()))
+    (settings,) = pages.blocks(PAGE, "toml")
+    GatewaySettings(**tomllib.loads(settings)["gateway"])
+    variables = set(re.findall(r"TELLWIRE_GATEWAY__([A-Z_]+)", TEXT))
     assert variables
     assert {name.lower() for name in variables} <= GatewaySettings.model_fields.keys()
 
@@ -51,6 +49,20 @@ def test_its_code_opens_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(urllib.request, "urlopen", through_the_application)
     space: dict[str, Any] = {}
-    exec(block("python"), space)
+    (code,) = pages.blocks(PAGE, "python")
+    exec(code, space)
     opened = space["open_session"]("http://gateway", SECRET, "signup", "ann@shop.example")
     assert opened.keys() == {"session_id", "nonce", "token", "expires_at", "flow"}
+
+
+def test_its_body_is_what_the_gateway_takes() -> None:
+    world = World()
+    session = asyncio.run(world.open()).json
+    (shown,) = pages.blocks(PAGE, "json")
+    body = json.loads(shown)
+    (event,) = body["events"]
+    assert event.pop("…") == "…"
+    assert event.keys() <= world.event(session).keys()
+    body |= {"token": session["token"], "sent_at": world.now_ms, "events": [world.event(session) | event]}
+    answer = asyncio.run(world.send("/v1/telemetry", json.dumps(body).encode()))
+    assert (answer.status, answer.json) == (200, {"accepted": 1, "refused": []})

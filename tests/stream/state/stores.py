@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from stream.state import ConnectionOptions, RedisStore, Watermark
+from tests.support import pages
 
 TOPIC = "t"
 NOON = 1_790_000_100_000
 TTL = 60_000
-_PAGE = Path("docs/explanation/redis-and-guarantees.md")
 
 
 def at(offset: int) -> Watermark:
@@ -34,5 +33,5 @@ async def opened(
 
 def documented_user() -> list[str]:
     """Return the command that makes the user whom the documentation asks for."""
-    (line,) = [line for line in _PAGE.read_text().splitlines() if line.startswith("ACL SETUSER ")]
+    (line,) = pages.blocks("docs/explanation/redis-and-guarantees.md", "redis")
     return ["ACL SETUSER", *line.removeprefix("ACL SETUSER ").split()]
