@@ -2,9 +2,9 @@
 
 import type { Device, Scope } from "./contract.js";
 import { hash } from "./hash.js";
-import { inFrame, patched, type Place } from "./native.js";
-import { audio, canvasText, fonts } from "./rendering.js";
-import { count, gpuOf, scopeOf, text } from "./scope.js";
+import { openFrame, patched, type Frame, type Place } from "./native.js";
+import { audio, canvasText, fontGroups, fontsOf } from "./rendering.js";
+import { count, gpuOf, scopeOf, text, timezoneOf } from "./scope.js";
 
 interface Hints {
   platform?: string;
@@ -26,6 +26,7 @@ const automation = (): string[] => {
   return [...left, ...attributes].map((name) => name.slice(0, 256)).slice(0, 64);
 };
 
+const TEXT = "Function.toString";
 const places = (): Record<string, Place> => ({
   "Navigator.webdriver": [Navigator.prototype, "webdriver", true],
   "Navigator.languages": [Navigator.prototype, "languages", true],
@@ -45,10 +46,26 @@ const places = (): Record<string, Place> => ({
   "HTMLCanvasElement.toDataURL": [HTMLCanvasElement.prototype, "toDataURL"],
   "HTMLIFrameElement.contentWindow": [HTMLIFrameElement.prototype, "contentWindow", true],
   "Date.getTimezoneOffset": [Date.prototype, "getTimezoneOffset"],
-  "Function.toString": [Function.prototype, "toString"],
+  [TEXT]: [Function.prototype, "toString"],
   "MouseEvent.screenX": [MouseEvent.prototype, "screenX", true],
   "Event.isTrusted": [Event.prototype, "isTrusted", true],
 });
+
+/**
+ * Whether somebody reads this console from outside: then, and only then, Chromium formats an error's stack for it. Done in
+ * a frame of its own, so the page's console and its errors are left alone.
+ */
+const watched = (frame: Window & typeof globalThis): boolean | undefined => {
+  const errors = frame.Error as ErrorConstructor & { captureStackTrace?: unknown; prepareStackTrace?: () => string };
+  if (!errors.captureStackTrace) return undefined;
+  let read = false;
+  errors.prepareStackTrace = () => {
+    read = true;
+    return "";
+  };
+  frame.console.debug(new errors());
+  return read;
+};
 
 /** `navigator.webdriver` as the browser made it: on the prototype, native, and on no instance. */
 const webdriverNative = (broken: readonly string[]): boolean | undefined => {
@@ -124,10 +141,12 @@ export const readDevice = async (wanted: () => boolean): Promise<Device | undefi
   const device: Device = {};
   const nav: Nav = navigator;
   const worker = inWorker();
+  let frame: Frame | undefined;
+  const fonts: (string[] | undefined)[] = [];
   const steps: (() => void | Promise<void>)[] = [
     () => {
-      const { user_agent, platform, hardware_concurrency, device_memory_gib, languages, timezone, webdriver } = scopeOf(window);
-      Object.assign(device, { user_agent, platform, hardware_concurrency, device_memory_gib, languages, timezone, webdriver });
+      const { user_agent, platform, hardware_concurrency, device_memory_gib, languages, webdriver } = scopeOf(window);
+      Object.assign(device, { user_agent, platform, hardware_concurrency, device_memory_gib, languages, webdriver });
       device.vendor = text(nav.vendor);
       device.product_sub = text(nav.productSub);
       device.language = text(nav.language);
@@ -138,6 +157,9 @@ export const readDevice = async (wanted: () => boolean): Promise<Device | undefi
       device.ua_platform = text(nav.userAgentData?.platform);
       device.ua_mobile = nav.userAgentData?.mobile;
       device.eval_length = globalThis.eval.toString().length;
+    },
+    () => {
+      device.timezone = timezoneOf(window);
     },
     () => {
       device.screen_width_px = count(screen.width);
@@ -159,12 +181,22 @@ export const readDevice = async (wanted: () => boolean): Promise<Device | undefi
       device.notification_query = await permission();
     },
     () => {
-      inFrame((frame) => {
-        device.iframe = scopeOf(frame);
-        const broken = patched(places(), frame);
-        device.native_functions_patched = broken;
-        device.webdriver_native = webdriverNative(broken);
-      });
+      frame = openFrame();
+    },
+    () => {
+      if (frame?.inner) device.iframe = { ...scopeOf(frame.inner), timezone: timezoneOf(frame.inner) };
+    },
+    () => {
+      if (!frame?.inner) return;
+      const found = patched(places(), frame.inner);
+      // Error trackers and polyfills patch this on every page that they serve; who tampers patches more than that.
+      const broken = found.length > 1 ? found : found.filter((name) => name !== TEXT);
+      device.native_functions_patched = broken;
+      device.webdriver_native = webdriverNative(broken);
+    },
+    () => {
+      if (frame?.inner) device.cdp_open = watched(frame.inner);
+      frame?.close();
     },
     () => {
       const { vendor, renderer } = gpuOf(document.createElement("canvas"));
@@ -179,9 +211,11 @@ export const readDevice = async (wanted: () => boolean): Promise<Device | undefi
       device.canvas_hash = hash(first);
       device.canvas_stable = first === second;
     },
+    ...fontGroups().map((names) => () => {
+      fonts.push(fontsOf(names));
+    }),
     () => {
-      const found = fonts();
-      if (found) device.fonts_hash = hash(found.join());
+      if (!fonts.includes(undefined)) device.fonts_hash = hash(fonts.flat().join());
     },
     async () => {
       const first = await audio();
@@ -198,14 +232,18 @@ export const readDevice = async (wanted: () => boolean): Promise<Device | undefi
       if (scope) device.worker = scope;
     },
   ];
-  for (const step of steps) {
-    await idle();
-    if (!wanted()) return undefined;
-    try {
-      await step();
-    } catch {
-      // Absent: not every browser, frame or policy lets everything be read.
+  try {
+    for (const step of steps) {
+      await idle();
+      if (!wanted()) return undefined;
+      try {
+        await step();
+      } catch {
+        // Absent: not every browser, frame or policy lets everything be read.
+      }
     }
+  } finally {
+    frame?.close();
   }
   return device;
 };

@@ -40,8 +40,11 @@ const MAX_COUNTED = 500;
 /** The field's key in its form: what the page's author called it. Never its value. */
 export const keyOf = (field: Field): string => {
   const named = field.dataset["tellwireField"] || field.getAttribute("name") || field.id;
-  // Printable, and as long as the contract allows.
-  const clean = (named || "").replace(/[\u0000-\u001f\u007f-\u009f]/g, "").slice(0, 128);
+  // Printable, as long as the contract allows, and without what careless pages put into names: addresses and numbers.
+  const clean = (named || "")
+    .replace(/[\u0000-\u001f\u007f-\u009f]/g, "")
+    .replace(/[\w.+]+@[\w.-]+|\d[\d -]{5,}\d/g, "*")
+    .slice(0, 128);
   if (clean) return clean;
   const kind = field instanceof HTMLInputElement ? field.type : field.localName;
   const same = (field.closest("form") ?? document).getElementsByTagName(field.localName);

@@ -130,7 +130,7 @@ export const form = (env: Env): FormFamily => {
   const key = (event: KeyboardEvent): void => {
     const time = timeOf(event);
     if (keyless(event)) managed = time;
-    if (event.isTrusted) lastKey = time;
+    else if (event.isTrusted) lastKey = time;
     const target = targetOf(event);
     const field = fieldOf(target);
     if (!field || keyless(event) || composing(event) || ignored(target)) return;
@@ -180,9 +180,10 @@ export const form = (env: Env): FormFamily => {
       return;
     }
     if (/FromPaste|FromDrop|FromYank/.test(kind)) return;
-    if (!recentKey && (!kind || /Replacement/.test(kind) || autofilled(field))) {
+    const filled = autofilled(field) || time - managed < KEY_MS;
+    if (!recentKey && (!kind || /Replacement/.test(kind) || filled)) {
       // A number's arrows are pressed; what else comes without a kind is filled in.
-      if (pressedField !== field || time - lastPress > KEY_MS) fill(state, time);
+      if (filled || pressedField !== field || time - lastPress > KEY_MS) fill(state, time);
       return;
     }
     if (kind.startsWith("history") && !recentKey) return;

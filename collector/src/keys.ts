@@ -34,8 +34,8 @@ export const classOf = (key: string, hidden = false): KeyClass => {
 export const composing = (event: KeyboardEvent): boolean =>
   event.isComposing || event.key === "Process" || event.key === "Unidentified" || event.keyCode === 229;
 
-/** Whether a script's event is a password manager's, which presses no key at all. */
-export const keyless = (event: KeyboardEvent): boolean => !event.isTrusted && !event.key;
+/** Whether no key was pressed: browsers that fill a field in, and password managers, send such events around it. */
+export const keyless = (event: KeyboardEvent): boolean => !event.key;
 
 interface Row {
   down: number;

@@ -5,22 +5,33 @@ type Callable = (...args: never[]) => unknown;
 /** Where a function lives: its owner, its name, and whether it is a getter. */
 export type Place = [owner: object | undefined, name: string, getter?: boolean];
 
-/** Run `work` with the window of a hidden same-origin frame; undefined where there can be none. */
-export const inFrame = <T>(work: (frame: Window & typeof globalThis) => T): T | undefined => {
+/** A hidden same-origin frame's window, and what removes it. */
+export interface Frame {
+  inner: (Window & typeof globalThis) | null;
+  close(): void;
+}
+
+export const openFrame = (): Frame => {
   const frame = document.createElement("iframe");
   frame.hidden = true;
   frame.tabIndex = -1;
   frame.setAttribute("aria-hidden", "true");
   // Through the object model, which a content security policy allows, unlike a style attribute.
   frame.style.setProperty("display", "none", "important");
+  (document.body ?? document.documentElement).append(frame);
+  return { inner: frame.contentWindow as Frame["inner"], close: () => frame.remove() };
+};
+
+/** Run `work` with the window of a hidden frame; undefined where there can be none. */
+export const inFrame = <T>(work: (frame: Window & typeof globalThis) => T): T | undefined => {
+  let frame: Frame | undefined;
   try {
-    (document.body ?? document.documentElement).append(frame);
-    const inner = frame.contentWindow as (Window & typeof globalThis) | null;
-    return inner ? work(inner) : undefined;
+    frame = openFrame();
+    return frame.inner ? work(frame.inner) : undefined;
   } catch {
     return undefined;
   } finally {
-    frame.remove();
+    frame?.close();
   }
 };
 

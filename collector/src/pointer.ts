@@ -6,6 +6,9 @@ import { ignored, Listeners, MAX_COLUMN, px, targetOf, timeOf, type Env, type Fa
 /** Shortest time between two moves that are kept, ms: a 1 kHz mouse is kept whole, a faster one is thinned. */
 export const SAMPLING_INTERVAL_MS = 0.5;
 
+/** A click handed on comes at once. */
+const HANDED_ON_MS = 50;
+
 type PointerType = NonNullable<Pointer["pointer_type"]>;
 
 const TYPES = ["mouse", "pen", "touch"];
@@ -26,6 +29,7 @@ export const pointer = (env: Env): Family<Pointer> => {
   let type: PointerType = "unknown";
   let lastMove = -1e9;
   let pressed = false;
+  let clickedAt = -1e9;
 
   const clear = (): void => {
     t = [];
@@ -88,11 +92,15 @@ export const pointer = (env: Env): Family<Pointer> => {
     pressed = false;
     // Neither a key's click on a focused control nor an app's own `element.click()` points anywhere.
     if (ignored(target) || (event.detail === 0 && (event.isTrusted || (!event.clientX && !event.clientY)))) return;
-    if (!came) add(event, timeOf(event), PointerKind.CLICK, 1);
+    const time = timeOf(event);
+    // A label hands its click on to its field: that is one click.
+    if (!came && event.isTrusted && time - clickedAt < HANDED_ON_MS) return;
+    clickedAt = time;
+    if (!came) add(event, time, PointerKind.CLICK, 1);
     const control = target instanceof Element ? (target.closest(CONTROL) ?? target) : null;
     if (!control || clicks.length >= 256) return;
     const box = control.getBoundingClientRect();
-    env.mark(timeOf(event));
+    env.mark(time);
     clicks.push(px(Math.hypot(event.clientX - box.x - box.width / 2, event.clientY - box.y - box.height / 2)));
   };
   const wheel = (event: WheelEvent): void => {

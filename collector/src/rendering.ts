@@ -52,8 +52,15 @@ export const audio = async (): Promise<Float32Array | undefined> => {
   return rendered?.getChannelData(0).slice(SAMPLES_FROM);
 };
 
-/** Which of the listed fonts are there: text that is as wide as in the fallback has no such font. */
-export const fonts = (): string[] | undefined => {
+/** Fonts to look for, a few at a time: to find that one is missing takes a browser a while. */
+export const fontGroups = (): string[][] => {
+  const groups: string[][] = [];
+  for (let at = 0; at < FONTS.length; at += 4) groups.push(FONTS.slice(at, at + 4));
+  return groups;
+};
+
+/** Which of these fonts are there: text that is as wide as in the fallback has no such font. */
+export const fontsOf = (names: string[]): string[] | undefined => {
   const context = document.createElement("canvas").getContext("2d");
   if (!context) return undefined;
   const width = (font: string): number => {
@@ -61,5 +68,5 @@ export const fonts = (): string[] | undefined => {
     return context.measureText("mmMwWLliI0O&1").width;
   };
   const plain = { monospace: width("monospace"), serif: width("serif") };
-  return FONTS.filter((name) => width(`"${name}",monospace`) !== plain.monospace || width(`"${name}",serif`) !== plain.serif);
+  return names.filter((name) => width(`"${name}",monospace`) !== plain.monospace || width(`"${name}",serif`) !== plain.serif);
 };

@@ -13,7 +13,6 @@ interface AnyNavigator {
 
 interface AnyScope {
   navigator: AnyNavigator;
-  Intl: typeof Intl;
 }
 
 export const text = (value: unknown, longest = 256): string | undefined =>
@@ -35,6 +34,10 @@ export const gpuOf = (canvas: HTMLCanvasElement | OffscreenCanvas): { vendor?: s
   return { ...(vendor ? { vendor } : {}), ...(renderer ? { renderer } : {}) };
 };
 
+/** Apart from the rest: the first use of `Intl` in a process loads its tables. */
+export const timezoneOf = (scope: { Intl: typeof Intl }): string | undefined =>
+  text(new scope.Intl.DateTimeFormat().resolvedOptions().timeZone);
+
 export const scopeOf = (scope: AnyScope): Scope => {
   const { userAgent, platform, hardwareConcurrency, deviceMemory, languages, webdriver } = scope.navigator;
   return {
@@ -43,7 +46,6 @@ export const scopeOf = (scope: AnyScope): Scope => {
     hardware_concurrency: count(hardwareConcurrency),
     device_memory_gib: deviceMemory,
     languages: languages && [...languages].slice(0, 32).map((one) => String(one).slice(0, 256)),
-    timezone: text(new scope.Intl.DateTimeFormat().resolvedOptions().timeZone),
     webdriver: typeof webdriver === "boolean" ? webdriver : undefined,
   };
 };

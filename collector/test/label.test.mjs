@@ -10,6 +10,17 @@ test("a phone's label says what it is, not whose", () => {
   assert.equal(labelOf("Galaxy S24 von Jörg"), "Galaxy Camera");
 });
 
+test("whose a telephone is that another program passes on is left out, the program is not", () => {
+  for (const [label, told] of [
+    ["Ann's S24 (Windows Virtual Camera)", "S24 (Windows Virtual Camera)"],
+    ["Zoë’s phone", "phone"],
+    ["S24 von Jörg (Windows Virtual Camera)", "S24 (Windows Virtual Camera)"],
+    ["Téléphone de José-María", "Téléphone"],
+  ]) {
+    assert.equal(labelOf(label), told);
+  }
+});
+
 test("other labels stay, for a virtual camera tells itself by them", () => {
   for (const label of ["OBS Virtual Camera", "FaceTime HD Camera (05ac:8514)", "fake_device_0", ""]) {
     assert.equal(labelOf(label), label);

@@ -141,7 +141,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._write(answer.status, json.dumps(dict(answer.body)).encode(), headers)
 
     def _write(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-        self.send_response(status)
+        self.send_response_only(status)
+        headers = {"Date": self.date_time_string(), **headers}
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
