@@ -21,7 +21,9 @@ class Role(StrEnum):
 
 def doctor(
     config: ConfigFile = None,
-    role: Annotated[Role, typer.Option("--role", help="Process whose access to topics is looked at.")] = Role.WORKER,
+    role: Annotated[
+        Role, typer.Option("--role", help="Process whose access to topics, and whose own settings, are looked at.")
+    ] = Role.WORKER,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show also what is as it should be.")] = False,
     as_json: AsJson = False,

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AclBindingFilter,
     AclOperation,
-    AclPermissionType,
     AdminClient,
     ConfigResource,
-    ResourcePatternType,
     ResourceType,
     TopicDescription,
 )
 
 from schemas.topics import TELEMETRY_TOPIC, TOPIC, TOPICS
 from stream import topics
-from stream.doctor.finding import Findings, error, ok, warning
+from stream.doctor.finding import Finding, Findings, error, ok, warning
 
 APPLY: Final = "run `tellwire topics apply`"
 _WAIT_S: Final = 15.0
-_GRAVE: Final = {
+GRAVE: Final = {  # with NOTABLE all that the table of topics configures
     "cleanup.policy": "records are removed before they are read, or kept for ever",
     "message.timestamp.type": "windows and counters go by the broker's append time, which nobody can forge",
     "max.message.bytes": "records that the contract allows are refused",
 }
-_NOTABLE: Final = {
+NOTABLE: Final = {
     "retention.ms": "records are gone earlier or later than the table of topics promises",
     "compression.type": "the broker compresses again what producers sent, at the cost of its processor",
     "delete.retention.ms": "a reader that was away misses what was deleted",
@@ -63,6 +61,7 @@ class Brokers:
         self._has_fixed_ids = has_fixed_ids
         self.admin = AdminClient(properties)
         self.topics: dict[str, TopicDescription] = {}
+        self._unseen: set[str] = set()
 
     def reach(self) -> Findings:
         """Find the brokers, and what they can."""
@@ -86,13 +85,14 @@ class Brokers:
                 self.topics[name] = future.result()
             except KafkaException as failed:
                 code = failed.args[0].name()
-                if code == "TOPIC_AUTHORIZATION_FAILED":
+                if code == "TOPIC_AUTHORIZATION_FAILED":  # also of one that is not there: nobody is told which
+                    self._unseen.add(name)
                     yield self._hidden(name)
                 elif code != "UNKNOWN_TOPIC_OR_PART":
                     raise
         yield from self._versions()
 
-    def _hidden(self, name: str) -> Any:
+    def _hidden(self, name: str) -> Finding:
         if name in self._needs:
             return error(
                 "acl.topic",
@@ -130,36 +130,49 @@ class Brokers:
 
     def table(self) -> Findings:
         """Compare the topics with the table of topics."""
-        visible = [spec for spec in TOPICS if spec.name in self.topics or not self._is_hidden(spec.name)]
-        different = topics.diff(self._properties, visible)
-        for found in different:
-            where = f"topic {found.topic}"
-            what = f"{found.what} is {found.found}, wanted {found.wanted}"
-            if found.what == "topic":
-                why = "workers do not start without it" if found.topic != "risk.labels" else "labels have no place"
-                yield error("topic.missing", where, "missing", why, APPLY)
-            elif found.what == "partitions":
+        counts = {name: len(topic.partitions) for name, topic in self.topics.items()}
+        for spec in TOPICS:
+            found, wanted = counts.get(spec.name), counts.get(spec.co_partitioned_with or "")
+            if found is not None and wanted is not None and found != wanted:
+                what = f"partitions is {found}, wanted {wanted} as {spec.co_partitioned_with}"
                 why = "a risk event goes to the partition of its source: workers refuse to start"
-                yield error("topic.partitions", where, what, why, "drain, then make it anew with as many partitions")
-            elif found.what in _GRAVE:
-                yield error(f"topic.{found.what}", where, what, _GRAVE[found.what], APPLY)
+                do = "drain, then make it anew with as many partitions"
+                yield error("topic.partitions", f"topic {spec.name}", what, why, do)
+        secret = [name for name, config in self._configs([*self.topics]).items() if config is None]
+        if secret:
+            yield warning(
+                "topic.config",
+                self._where,
+                f"this user may not see the configuration of {', '.join(secret)}",
+                "what differs there from the table of topics, such as their retention, is not told",
+                "grant DESCRIBE_CONFIGS on them, or look as a user who has it",
+            )
+        visible = [spec for spec in TOPICS if spec.name not in {*secret, *self._unseen}]
+        different = [one for one in topics.diff(self._properties, visible) if one.what != "partitions"]
+        for one in different:
+            where, what = f"topic {one.topic}", f"{one.what} is {one.found}, wanted {one.wanted}"
+            if one.what == "topic":
+                why = "workers do not start without it" if one.topic != "risk.labels" else "labels have no place"
+                yield error("topic.missing", where, "missing", why, APPLY)
+            elif one.what in GRAVE:
+                yield error(f"topic.{one.what}", where, what, GRAVE[one.what], APPLY)
             else:
-                why = _NOTABLE.get(found.what, "it is not what the table of topics says")
-                yield warning(f"topic.{found.what}", where, what, why, APPLY)
+                yield warning(f"topic.{one.what}", where, what, NOTABLE[one.what], APPLY)
         if not different:
             yield ok("topic.config", self._where, f"{len(visible)} topics are as the table says")
-
-    def _is_hidden(self, name: str) -> bool:
-        return name not in self.topics and name in self.admin.list_topics(timeout=_WAIT_S).topics
 
     def replicas(self) -> Findings:
         """Look at copies, those in sync, and how many must be."""
         brokers = len(self.admin.list_topics(timeout=_WAIT_S).brokers)
-        configs = self._configs([*self.topics])
+        configs: dict[str, dict[str, str] | None] = dict.fromkeys(self.topics)
+        with suppress(KafkaException):  # while brokers go, it may not be told; `table` says so
+            configs = self._configs([*self.topics])
         for name, topic in self.topics.items():
             where = f"topic {name}"
             copies = min(len(part.replicas) for part in topic.partitions)
-            needed = int(configs[name].get("min.insync.replicas", "1"))
+            config = configs[name]
+            # Where it may not be seen, it is taken for what is no reason to complain.
+            needed = min(2, copies) if config is None else int(config.get("min.insync.replicas", "1"))
             headless = [part.id for part in topic.partitions if not _has_leader(part)]
             behind = [part.id for part in topic.partitions if len(part.isr) < len(part.replicas)]
             below = [part.id for part in topic.partitions if len(part.isr) < needed]
@@ -197,7 +210,7 @@ class Brokers:
                     "what was acknowledged may be on one broker only, and goes with it",
                     f"set min.insync.replicas=2 on {name} (kafka-configs.sh --alter)",
                 )
-            if copies > 1 and needed >= copies:
+            if config is not None and copies > 1 and needed >= copies:
                 yield warning(
                     "topic.min_insync",
                     where,
@@ -205,7 +218,7 @@ class Brokers:
                     "one broker away stops all writes",
                     f"set min.insync.replicas={copies - 1}",
                 )
-            if configs[name].get("unclean.leader.election.enable") == "true":
+            if config is not None and config.get("unclean.leader.election.enable") == "true":
                 yield warning(
                     "topic.unclean",
                     where,
@@ -215,15 +228,24 @@ class Brokers:
                 )
         yield ok("topic.replicas", self._where, f"{len(self.topics)} topics on {brokers} broker(s) looked at")
 
-    def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
-        found: dict[str, dict[str, str]] = {name: {} for name in names}
-        asked = self.admin.describe_configs([ConfigResource(ResourceType.TOPIC, name) for name in names])
+    def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str] | None]:
+        """Return the configuration of topics; None where this user may not see it."""
+        found: dict[str, dict[str, str] | None] = dict.fromkeys(names)
+        asked = self.admin.describe_configs(
+            [ConfigResource(ResourceType.TOPIC, name) for name in names], request_timeout=_WAIT_S
+        )
         for resource, future in asked.items():
             try:
                 found[resource.name] = {key: entry.value for key, entry in future.result().items()}
-            except KafkaException:
-                continue  # a user without DESCRIBE_CONFIGS: what the table wants was told of already
+            except KafkaException as failed:
+                if failed.args[0].name() != "TOPIC_AUTHORIZATION_FAILED":
+                    raise
         return found
+
+    def may_read(self, name: str) -> bool:
+        """Whether to read a topic: not where this user may not and need not. `access` tells of who needs to."""
+        granted = self.topics[name].authorized_operations
+        return not granted or AclOperation.READ in granted or AclOperation.READ in self._needs.get(name, ())
 
     def access(self) -> Findings:
         """Look whether this user may do what its process does, and whether anybody may do anything."""
@@ -240,28 +262,27 @@ class Brokers:
                     f"a {self._role} waits until it is granted",
                     f"grant {_names(missing)} on {name} to the {self._role}'s user",
                 )
-        try:
-            anything = AclBindingFilter(
-                ResourceType.ANY,
-                None,  # type: ignore[arg-type] # any name; its own annotation forbids what its documentation asks for
-                ResourcePatternType.ANY,
-                None,  # type: ignore[arg-type] # any user
-                None,  # type: ignore[arg-type] # any host
-                AclOperation.ANY,
-                AclPermissionType.ANY,
+        if self._is_open() and not _is_local(self._properties["bootstrap.servers"]):
+            yield warning(
+                "acl.open",
+                self._where,
+                "has no authorizer",
+                "whoever reaches it may read telemetry and dead letters, and write risk events",
+                "set authorizer.class.name and grant each process what it needs",
             )
-            self.admin.describe_acls(anything, request_timeout=_WAIT_S).result()
-        except KafkaException as failed:
-            if failed.args[0].name() == "SECURITY_DISABLED" and not _is_local(self._properties["bootstrap.servers"]):
-                yield warning(
-                    "acl.open",
-                    self._where,
-                    "has no authorizer",
-                    "whoever reaches it may read telemetry and dead letters, and write risk events",
-                    "set authorizer.class.name and grant each process what it needs",
-                )
-                return
+            return
         yield ok("acl", self._where, f"access of a {self._role} looked at")
+
+    def _is_open(self) -> bool:
+        """Whether a broker says that it asks nobody for rights; who may not see its configuration was asked."""
+        broker = min(self.admin.list_topics(timeout=_WAIT_S).brokers)
+        asked = self.admin.describe_configs([ConfigResource(ResourceType.BROKER, str(broker))], request_timeout=_WAIT_S)
+        try:
+            (found,) = [future.result() for future in asked.values()]
+        except KafkaException:
+            return False
+        told = found.get("authorizer.class.name")
+        return told is not None and not told.value
 
 
 def _has_leader(partition: Any) -> bool:

@@ -6,6 +6,7 @@ import time
 from typing import Any, Final
 
 from confluent_kafka import TopicPartition
+from pydantic import SecretStr
 
 from features.registry import NAMES, REGISTRY_HASH
 from features.signal_table import SIGNALS
@@ -13,8 +14,9 @@ from models import artifact
 from models.errors import ArtifactError, PolicyError
 from models.policy import load_policy
 from schemas.topics import TELEMETRY_TOPIC, TOPIC
-from stream.doctor.finding import Findings, error, ok, warning
-from stream.settings import Settings
+from stream.doctor.finding import Findings, Role, error, ok, warning
+from stream.gateway.settings import GatewaySettings
+from stream.settings import Settings, variable_of
 from stream.topic_reader import ends_of, reading, records_in
 
 OLD_SNAPSHOT_S: Final = 86_400.0
@@ -38,7 +40,7 @@ def look_at_artefacts(settings: Settings) -> Findings:
         folder = artifact.shipped_directory() if directory is None else directory
         age_days = (time.time() - (folder / artifact.MANIFEST).stat().st_mtime) / 86_400
         yield ok("models.files", where, f"{bundle.hash[:12]}, made with {libraries}; files {age_days:.0f} days old")
-        if found.calibration is None:
+        if found.manifest.calibration is None:
             yield warning("models.calibration", where, "no calibration", "no score can be high", "train again")
     policy = settings.artefacts.policy_file
     where = "policy" if policy is None else f"policy {policy}"
@@ -79,9 +81,11 @@ def look_at_snapshots(properties: dict[str, Any]) -> Findings:
         yield ok("models.snapshots", where, f"{len(latest)}, the newest {age_s / 60:.0f} min old")
 
 
-def look_at_settings(settings: Settings) -> Findings:
+def look_at_settings(settings: Settings, role: Role = "worker") -> Findings:
     """Find settings that don't go together, or that are unsafe where others can reach."""
     yield from _keys(settings)
+    if role == "gateway":
+        yield from _of_gateway(settings.gateway)
     yield from _transport(settings)
     yield from _lifetimes(settings)
     if settings.pipeline.deadletter_limit_ratio >= 1.0:
@@ -113,7 +117,7 @@ def _keys(settings: Settings) -> Findings:
             "workers and gateway refuse to start: references would be stored as they are",
             "set TELLWIRE_KEYS__REF_KEY to a secret of 32 random characters, the same for all processes",
         )
-    elif any(part in key.get_secret_value().lower() for part in _DEVELOPMENT_KEYS):
+    elif _is_for_development(key):
         yield warning(
             "settings.ref_key",
             "keys.ref_key",
@@ -121,6 +125,33 @@ def _keys(settings: Settings) -> Findings:
             "who knows it can tell account, device and address references by trying them",
             "set a secret of 32 random characters, under a new keys.ref_key_version",
         )
+
+
+def _of_gateway(gateway: GatewaySettings) -> Findings:
+    secrets = {"gateway.token_key": gateway.token_key, "gateway.token_key_old": gateway.token_key_old}
+    secrets |= {f"gateway.tenants: {name}": secret for name, secret in gateway.tenants.items()}
+    for name, needed in (("gateway.token_key", gateway.token_key), ("gateway.tenants", gateway.tenants)):
+        if not needed:
+            yield error(
+                "settings.gateway",
+                name,
+                "not set",
+                "a gateway refuses to start",
+                f"set {variable_of(*name.split('.'))}, the same in all gateways",
+            )
+    for name, secret in secrets.items():
+        if secret is not None and _is_for_development(secret):
+            yield warning(
+                "settings.gateway",
+                name,
+                "looks like a secret of a development set-up",
+                "who knows it can open sessions, or sign their tokens, as anybody",
+                "set one of 32 random characters, for example from `openssl rand -hex 32`",
+            )
+
+
+def _is_for_development(secret: SecretStr) -> bool:
+    return any(part in secret.get_secret_value().lower() for part in _DEVELOPMENT_KEYS)
 
 
 def _transport(settings: Settings) -> Findings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -20,6 +20,8 @@ class Level(StrEnum):
     """Does not work, or loses something."""
 
 
+Role = Literal["worker", "learner", "gateway"]
+"""Whose access and settings are looked at."""
 RANK: Final = {Level.ERROR: 0, Level.WARNING: 1, Level.OK: 2}
 
 

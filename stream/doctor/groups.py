@@ -9,7 +9,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
-from stream.doctor.finding import Findings, error, ok, warning
+from stream.doctor.finding import Finding, Findings, error, ok, warning
 
 LOOK_AGAIN_S: Final = 3.0
 """A partition with a lag must have moved after this time, s."""
@@ -22,31 +22,39 @@ class Group:
     """One consumer group on some topics' partitions."""
 
     def __init__(
-        self, admin: AdminClient, properties: Mapping[str, Any], name: str, process: str, places: Sequence[Place]
+        self,
+        admin: AdminClient,
+        properties: dict[str, Any],
+        name: str,
+        process: str,
+        places: Sequence[Place],
+        *,
+        is_needed: bool = True,
     ) -> None:
-        """`properties`: of a client of these brokers. `process`: the command whose processes are its members."""
+        """`properties`: of a consumer, to ask for offsets. `process`: the command whose processes are its members.
+
+        `is_needed`: the process on whose behalf is looked joins it; else it may be hidden from this user.
+        """
         self._admin = admin
         self._properties = properties
         self._name = name
         self._process = process
         self._places = places
+        self._is_needed = is_needed
+        self._is_hidden = False
         self._where = f"group {name}"
 
     def members(self) -> Findings:
         """Find who is in it and who owns what."""
         try:
-            group = self._admin.describe_consumer_groups([self._name], request_timeout=_WAIT_S)[self._name].result()
+            group = self._described()
         except KafkaException as failed:
-            if failed.args[0].name() == "GROUP_AUTHORIZATION_FAILED":
-                yield error(
-                    "acl.group",
-                    self._where,
-                    "this user may not describe it",
-                    f"`tellwire {self._process}` can't join it",
-                    "grant READ on the group to the user of its members",
-                )
+            code = failed.args[0].name()
+            if code == "GROUP_AUTHORIZATION_FAILED":
+                self._is_hidden = True
+                yield self._refused()
                 return
-            if failed.args[0].name() != "GROUP_ID_NOT_FOUND":
+            if code != "GROUP_ID_NOT_FOUND":
                 raise
             members, state = [], "there is none"
         else:
@@ -86,8 +94,32 @@ class Group:
         else:
             yield ok("group.members", self._where, told + (f", {idle} in reserve" if idle else ""))
 
+    def _refused(self) -> Finding:
+        if not self._is_needed:
+            return ok("acl.group", self._where, f"hidden from this user; it is the {self._process}'s")
+        return error(
+            "acl.group",
+            self._where,
+            "this user may not describe it",
+            f"`tellwire {self._process}` can't join it",
+            "grant READ on the group to the user of its members",
+        )
+
+    def _described(self) -> Any:
+        deadline = time.monotonic() + _WAIT_S
+        while True:
+            try:
+                return self._admin.describe_consumer_groups([self._name], request_timeout=_WAIT_S)[self._name].result()
+            except KafkaException as failed:
+                # A cluster that has just started makes the topic of groups only when first asked for one.
+                if failed.args[0].name() not in _MOVING or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
     def lag(self) -> Findings:
-        """Find how far behind it is, what it can't read any more, and what does not move."""
+        """Find how far behind it is, what it can't read any more, and what does not move. After `members`."""
+        if self._is_hidden:
+            return
         first, first_ends = self._committed(), self._ends(OffsetSpec.latest())  # type: ignore[no-untyped-call]
         lows = self._ends(OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         gone = [place for place, offset in first.items() if offset is not None and offset < lows[place]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 from confluent_kafka import KafkaException
 
@@ -12,7 +11,7 @@ from schemas.topics import SIGNALS_TOPIC, TELEMETRY_TOPIC
 from stream import kafka_properties
 from stream.doctor.broker import Brokers
 from stream.doctor.files import look_at_artefacts, look_at_settings, look_at_snapshots
-from stream.doctor.finding import Finding, Findings, error
+from stream.doctor.finding import Finding, Findings, Role, error
 from stream.doctor.groups import Group, warn_of_name
 from stream.doctor.store import look_at_store
 from stream.doctor.traffic import Traffic
@@ -20,16 +19,15 @@ from stream.process import store_options
 from stream.settings import Settings, SettingsError
 from stream.topics import BrokerError, line_of
 
-Role = Literal["worker", "learner", "gateway"]
-
 
 def examine(settings: Settings, role: Role = "worker") -> Iterator[Finding]:
-    """Yield all findings, as they come. `role`: whose access is looked at."""
-    yield from look_at_settings(settings)
+    """Yield all findings, as they come. `role`: whose access and settings are looked at."""
+    yield from look_at_settings(settings, role)
     yield from warn_of_name(settings.kafka.group, settings.kafka.learner_group)
     yield from look_at_artefacts(settings)
     yield from _look_at_kafka(settings, role)
-    yield from asyncio.run(look_at_store(store_options(settings.redis)))
+    if role == "worker":  # nobody else needs it, or may reach it
+        yield from asyncio.run(look_at_store(store_options(settings.redis)))
 
 
 def _look_at_kafka(settings: Settings, role: Role) -> Findings:
@@ -49,12 +47,12 @@ def _look_at_kafka(settings: Settings, role: Role) -> Findings:
         ("acl", brokers.access),
     ]
     counts = {name: len(topic.partitions) for name, topic in brokers.topics.items()}
-    if TELEMETRY_TOPIC in counts:
+    if TELEMETRY_TOPIC in counts and brokers.may_read(TELEMETRY_TOPIC):
         traffic = Traffic(properties, counts[TELEMETRY_TOPIC])
         checks.append(("traffic.partitioner", traffic.partitioner))
-        if counts.get("risk.events") == counts[TELEMETRY_TOPIC]:
+        if counts.get("risk.events") == counts[TELEMETRY_TOPIC] and brokers.may_read("risk.events"):
             checks.append(("clock.worker", traffic.clocks))
-    if "models.snapshots" in counts:
+    if "models.snapshots" in counts and brokers.may_read("models.snapshots"):
         checks.append(("models.snapshots", lambda: look_at_snapshots(properties)))
     for group, process, names in (
         (kafka.group, "worker", (TELEMETRY_TOPIC, SIGNALS_TOPIC)),
@@ -62,7 +60,7 @@ def _look_at_kafka(settings: Settings, role: Role) -> Findings:
     ):
         places = [(name, number) for name in names for number in range(counts.get(name, 0))]
         if places:
-            found = Group(brokers.admin, properties, group, process, places)
+            found = Group(brokers.admin, properties, group, process, places, is_needed=process == role)
             checks += [("group.members", found.members), ("group.lag", found.lag)]
     for name, check in checks:
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from stream.doctor.finding import Finding, Findings, error, ok, warning
 from stream.state import ConnectionOptions, StoreError, StoreMisconfigured
@@ -64,18 +65,13 @@ async def _servers(link: StandaloneLink | ClusterLink, options: ConnectionOption
                 "run workers near to it; look at `redis-cli --latency` and `slowlog get`",
             )
         )
-    await _clocks(link, found)
-    try:
-        infos = await link.each(("INFO",))
-    except NotPermitted:
-        infos = []
-    for where, info in infos:
-        found.extend(_of_info(f"{_WHERE} at {where}", fields_of(info)))
+    await _look(link, "TIME", _of_time, found)
+    may_ask = await _look(link, "INFO", _of_info, found)
     if options.cluster:
-        await _slots(link, found)
+        await _look(link, "CLUSTER INFO", _of_cluster, found)
     # What workers themselves refuse comes last: it ends the look.
     checked = await check_server(link, cluster=options.cluster)
-    if not infos:
+    if not may_ask:
         found.extend(
             warning("redis.permissions", _WHERE, text, "its state is not known", "grant INFO")
             for text in checked.warnings
@@ -89,7 +85,8 @@ async def _round_trip_s(link: StandaloneLink | ClusterLink) -> float:
     return time.perf_counter() - began
 
 
-def _of_info(where: str, info: dict[str, str]) -> Findings:
+def _of_info(where: str, answer: Any) -> Findings:
+    info = fields_of(answer)
     kind = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info.get('redis_version', '?')}"
     yield ok("redis.version", where, kind)
     yield from _memory(where, info)
@@ -155,44 +152,44 @@ def _persistence(where: str, info: dict[str, str]) -> Findings:
         yield ok("redis.persistence", where, ", ".join(kept))
 
 
-async def _clocks(link: StandaloneLink | ClusterLink, found: list[Finding]) -> None:
+async def _look(
+    link: StandaloneLink | ClusterLink, command: str, look: Callable[[str, Any], Findings], found: list[Finding]
+) -> bool:
+    """Ask every server and look at each answer; return False where this user may not ask."""
     try:
-        answers = await link.each(("TIME",))
+        answers = await link.each((command,))
     except NotPermitted:
-        return
-    now_s = time.time()
+        return False
     for where, answer in answers:
-        seconds, micros = (int(part) for part in answer)
-        apart_s = seconds + micros / 1e6 - now_s
-        place = f"{_WHERE} at {where}"
-        if abs(apart_s) > APART_S:
-            found.append(
-                warning(
-                    "clock.redis",
-                    place,
-                    f"its clock is {abs(apart_s):.1f} s {'ahead of' if apart_s > 0 else 'behind'} this machine's",
-                    "times to live end early or late",
-                    "run NTP or chrony on both",
-                )
-            )
-        else:
-            found.append(ok("clock.redis", place, f"within {APART_S:g} s of this machine's"))
+        found.extend(look(f"{_WHERE} at {where}", answer))
+    return True
 
 
-async def _slots(link: StandaloneLink | ClusterLink, found: list[Finding]) -> None:
-    for where, answer in await link.each(("CLUSTER INFO",)):
-        info = fields_of(answer)
-        served, state = int(info.get("cluster_slots_ok", "0")), info.get("cluster_state", "?")
-        place = f"{_WHERE} at {where}"
-        if state != "ok" or served < SLOTS:
-            found.append(
-                error(
-                    "redis.slots",
-                    place,
-                    f"cluster_state is {state}, {served} of {SLOTS} slots are served",
-                    "sessions of some partitions can't be read or written: these wait",
-                    "redis-cli --cluster check, then fix",
-                )
-            )
-        else:
-            found.append(ok("redis.slots", place, f"{served} slots are served"))
+def _of_time(where: str, answer: Any) -> Findings:
+    seconds, micros = (int(part) for part in answer)
+    apart_s = seconds + micros / 1e6 - time.time()
+    if abs(apart_s) > APART_S:
+        yield warning(
+            "clock.redis",
+            where,
+            f"its clock is {abs(apart_s):.1f} s {'ahead of' if apart_s > 0 else 'behind'} this machine's",
+            "times to live end early or late",
+            "run NTP or chrony on both",
+        )
+    else:
+        yield ok("clock.redis", where, f"within {APART_S:g} s of this machine's")
+
+
+def _of_cluster(where: str, answer: Any) -> Findings:
+    info = fields_of(answer)
+    served, state = int(info.get("cluster_slots_ok", "0")), info.get("cluster_state", "?")
+    if state != "ok" or served < SLOTS:
+        yield error(
+            "redis.slots",
+            where,
+            f"cluster_state is {state}, {served} of {SLOTS} slots are served",
+            "sessions of some partitions can't be read or written: these wait",
+            "redis-cli --cluster check, then fix",
+        )
+    else:
+        yield ok("redis.slots", where, f"{served} slots are served")

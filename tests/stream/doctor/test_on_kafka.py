@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    NewPartitions,
-    ResourceType,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]
 
 from schemas.topics import TELEMETRY_TOPIC, TOPICS
-from stream import kafka_properties, topics
-from stream.doctor.broker import Brokers
-from stream.doctor.finding import Finding, Level
+from stream import topics
+from stream.doctor.broker import GRAVE, NOTABLE, Brokers, _is_local
+from stream.doctor.files import look_at_snapshots
+from stream.doctor.finding import Finding, Findings, Level
 from stream.doctor.groups import Group
 from stream.doctor.run import examine
+from stream.doctor.traffic import Traffic
 from stream.settings import Settings
+from tests.stream.doctor.altered import alter
 from tests.support.kafka import KafkaBroker
-from tests.support.process import Deadline
 from tests.support.redis import RedisServer
-from tests.support.secured import SecuredKafka
 
 pytestmark = pytest.mark.timeout(240)
+seeds = pytest.mark.seeds
 KEYS = [f"session-{number}".encode() for number in range(400)]
 
 
@@ -68,16 +67,6 @@ GROUPS = {"group.members group doctored", "group.members group doctored-learner"
 """Nobody reads in these tests, which is told of, too."""
 
 
-def alter(broker: KafkaBroker, topic: str, **config: str) -> None:
-    entries = [
-        ConfigEntry(key.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
-        for key, value in config.items()
-    ]
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-    for future in broker.admin.incremental_alter_configs([resource], request_timeout=15).values():
-        future.result()
-
-
 def produce(broker: KafkaBroker, partitioner: str) -> None:
     producer = Producer({"bootstrap.servers": broker.bootstrap, "partitioner": partitioner})
     for key in KEYS:
@@ -85,6 +74,7 @@ def produce(broker: KafkaBroker, partitioner: str) -> None:
     assert producer.flush(20) == 0
 
 
+@seeds("error group.members", "error group.stuck")
 def test_a_deployment_that_is_well_but_for_its_missing_workers(broker: KafkaBroker, settings: Settings) -> None:
     produce(broker, "murmur2_random")
     assert set(told(settings)) == GROUPS | {"group.stuck group doctored"}
@@ -94,6 +84,7 @@ def test_a_deployment_that_is_well_but_for_its_missing_workers(broker: KafkaBrok
     assert {"models.files", "policy.file", "acl", "redis.reachable", "clock.redis"} <= well
 
 
+@seeds("error traffic.partitioner")
 def test_keys_of_librdkafkas_default_partitioner(broker: KafkaBroker, settings: Settings) -> None:
     produce(broker, "consistent_random")
     finding = told(settings)[f"traffic.partitioner topic {TELEMETRY_TOPIC}"]
@@ -102,6 +93,7 @@ def test_keys_of_librdkafkas_default_partitioner(broker: KafkaBroker, settings: 
     assert "murmur2_random" in finding.do
 
 
+@seeds("error traffic.partitioner", "warning traffic.keys")
 def test_keys_that_lie_anywhere(broker: KafkaBroker, settings: Settings) -> None:
     producer = Producer({"bootstrap.servers": broker.bootstrap})
     for number, key in enumerate(KEYS):
@@ -115,8 +107,20 @@ def test_keys_that_lie_anywhere(broker: KafkaBroker, settings: Settings) -> None
     assert f"traffic.keys topic {TELEMETRY_TOPIC}" in told(settings, Level.WARNING)
 
 
+@seeds(
+    "error topic.cleanup.policy",
+    "error topic.max.message.bytes",
+    "error topic.message.timestamp.type",
+    "error topic.insync",
+    "error topic.missing",
+    "error topic.partitions",
+    "warning topic.compression.type",
+    "warning topic.retention.ms",
+    "warning topic.delete.retention.ms",
+    "warning topic.unclean",
+)
 def test_topics_that_differ(broker: KafkaBroker, settings: Settings) -> None:
-    alter(broker, "models.snapshots", cleanup_policy="delete", max_message_bytes="1000")
+    alter(broker, "models.snapshots", cleanup_policy="delete", max_message_bytes="1000", delete_retention_ms="1000")
     alter(broker, TELEMETRY_TOPIC, message_timestamp_type="CreateTime", compression_type="gzip", retention_ms="1000")
     alter(broker, "risk.events", min_insync_replicas="2", unclean_leader_election_enable="true")
     broker.delete_topic("risk.labels")
@@ -133,19 +137,95 @@ def test_topics_that_differ(broker: KafkaBroker, settings: Settings) -> None:
     assert {
         f"topic.compression.type topic {TELEMETRY_TOPIC}",
         f"topic.retention.ms topic {TELEMETRY_TOPIC}",
+        "topic.delete.retention.ms topic models.snapshots",
         "topic.unclean topic risk.events",
     } <= set(told(settings, Level.WARNING))
 
 
+@seeds("error broker.reachable")
 def test_a_broker_that_is_not_there(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.topics.TIMEOUT_S", 1.0)
     found = told(settings_of("127.0.0.1:1", redis_server.url))
     assert list(found) == ["broker.reachable broker 127.0.0.1:1"]
 
 
+@seeds("error broker.version")
 def test_topic_ids_that_are_made_up_though_there_are_some(broker: KafkaBroker, settings: Settings) -> None:
     fixed = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"fixed_topic_id": "mine"})})
     assert f"broker.version broker {broker.bootstrap}" in told(fixed)
+
+
+@seeds("error broker.version")
+def test_a_broker_without_topic_ids(broker: KafkaBroker, settings: Settings) -> None:
+    brokers = Brokers({"bootstrap.servers": broker.bootstrap}, "worker", has_fixed_ids=False)
+    assert "broker.version" in {finding.check for finding in brokers.reach() if finding.level is Level.OK}
+    old: Any = SimpleNamespace(topic_id="AAAAAAAAAAAAAAAAAAAAAA")
+    brokers.topics[TELEMETRY_TOPIC] = old
+    (finding,) = brokers._versions()
+    assert (finding.check, finding.level) == ("broker.version", Level.ERROR)
+
+
+@seeds("warning broker.count", "warning acl.open")
+def test_one_open_broker_on_another_machine(
+    broker: KafkaBroker, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brokers = Brokers({"bootstrap.servers": broker.bootstrap}, "worker", has_fixed_ids=False)
+
+    def warned() -> set[str]:
+        return {found.check for found in [*brokers.reach(), *brokers.access()] if found.level is Level.WARNING}
+
+    assert warned() == set()
+    monkeypatch.setattr("stream.doctor.broker._is_local", lambda _: False)
+    assert warned() == {"broker.count", "acl.open"}
+
+
+def test_what_is_on_this_machine() -> None:
+    assert _is_local("127.0.0.1:9092, localhost:9093,[::1]:9094")
+    assert not _is_local("127.0.0.1:9092,kafka.example.org:9092")
+
+
+@seeds("warning clock.worker")
+def test_workers_whose_clock_is_behind(broker: KafkaBroker, settings: Settings) -> None:
+    events = Producer({"bootstrap.servers": broker.bootstrap})
+    events.produce("risk.events", b'{"ingested_at": 1790000000900, "scored_at": 1790000000000}', b"s", 0)
+    events.produce("risk.events", b"no JSON", b"s", 0)
+    assert events.flush(20) == 0
+    where = "clock.worker topic risk.events"
+    assert where not in told(settings, Level.WARNING)
+    events.produce("risk.events", b'{"ingested_at": 1790000005500, "scored_at": 1790000000000}', b"s", 0)
+    assert events.flush(20) == 0
+    assert "5.5 s before" in told(settings, Level.WARNING)[where].what
+
+
+@seeds("warning models.snapshots")
+def test_snapshots_that_are_old(broker: KafkaBroker, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshots = Producer({"bootstrap.servers": broker.bootstrap})
+    snapshots.produce("models.snapshots", b"{}", b"anomaly_hst/signup/latest")
+    assert snapshots.flush(20) == 0
+    properties = {"bootstrap.servers": broker.bootstrap}
+    assert [finding.level for finding in look_at_snapshots(properties)] == [Level.OK]
+    later_s = time.time() + 2 * 86_400
+    monkeypatch.setattr("stream.doctor.files.time", SimpleNamespace(time=lambda: later_s))
+    (finding,) = look_at_snapshots(properties)
+    assert (finding.level, finding.what) == (Level.WARNING, "the newest of 1 is 48 h old")
+
+
+def test_what_the_table_configures_is_known_to_be_grave_or_not() -> None:
+    assert GRAVE.keys() | NOTABLE.keys() == {key for spec in TOPICS for key in spec.config}
+
+
+def test_what_can_not_be_looked_at_is_told_and_the_rest_goes_on(
+    broker: KafkaBroker, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> Findings:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    monkeypatch.setattr(Traffic, "partitioner", refused)
+    monkeypatch.setattr(Group, "lag", refused)
+    found = told(settings)
+    where = f"broker {broker.bootstrap}"
+    assert {f"traffic.partitioner {where}", f"group.lag {where}"} | GROUPS == set(found)
+    assert found[f"group.lag {where}"].do.startswith("is it running and reachable")
 
 
 class Members:
@@ -173,6 +253,7 @@ def looked_at(broker: KafkaBroker, name: str, process: str, where: list[tuple[st
     return Group(broker.admin, {"bootstrap.servers": broker.bootstrap}, name, process, where)
 
 
+@seeds("error group.stuck", "error group.owners")
 def test_members_that_own_everything_and_do_nothing_are_stuck(broker: KafkaBroker, settings: Settings) -> None:
     produce(broker, "murmur2_random")
     group = looked_at(broker, settings.kafka.group, "worker", places(TELEMETRY_TOPIC))
@@ -194,6 +275,7 @@ def test_members_that_own_everything_and_do_nothing_are_stuck(broker: KafkaBroke
         members.close()
 
 
+@seeds("error group.members")
 def test_two_learners_take_from_each_other(broker: KafkaBroker, settings: Settings) -> None:
     members = Members(broker, settings.kafka.learner_group, "risk.features", 2)
     try:
@@ -204,6 +286,7 @@ def test_two_learners_take_from_each_other(broker: KafkaBroker, settings: Settin
         members.close()
 
 
+@seeds("error group.lost")
 def test_input_that_was_removed_before_it_was_read(broker: KafkaBroker, settings: Settings) -> None:
     produce(broker, "murmur2_random")
     start = [TopicPartition(topic, number, 0) for topic, number in places(TELEMETRY_TOPIC)]
@@ -214,34 +297,3 @@ def test_input_that_was_removed_before_it_was_read(broker: KafkaBroker, settings
     for future in broker.admin.delete_records(gone, request_timeout=15).values():
         future.result()
     assert f"{TELEMETRY_TOPIC}[1]" in told(settings)["group.lost group doctored"].what
-
-
-def test_access_that_was_taken_away() -> None:
-    """What a worker may not do is told; what it needs not is left alone."""
-    with SecuredKafka() as secured:
-        topics.apply({"bootstrap.servers": secured.broker.bootstrap}, replication_factor=1)
-        for spec in TOPICS:
-            secured.allow("topic", spec.name, ["READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS"])
-        names = {name.lower(): value for name, value in secured.settings.items()}
-        kafka = {name.removeprefix("kafka__"): value for name, value in names.items()}
-        settings = Settings(kafka=kafka, keys={"ref_key": "a-long-and-secret-one"})
-        properties = kafka_properties.common(settings.kafka)
-
-        def missing() -> dict[str, str]:
-            brokers = Brokers(properties, "worker", has_fixed_ids=False)
-            found = [*brokers.reach(), *brokers.access()]
-            return {finding.where: finding.what for finding in found if finding.check == "acl.topic"}
-
-        # Rules reach the broker a moment after they were taken.
-        deadline = Deadline(20)
-        while deadline.waits() and missing():
-            pass
-        assert missing() == {}
-        secured.deny("topic", "risk.events", ["WRITE"])
-        secured.deny("topic", "risk.deadletter", ["READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS"])
-        deadline = Deadline(20)
-        while deadline.waits() and len(missing()) < 2:
-            pass
-        found = missing()
-        assert found["topic risk.events"] == "this user lacks WRITE"
-        assert found["topic risk.deadletter"] == "this user may not even describe it"
