@@ -13,13 +13,19 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
 
+from prometheus_client import Gauge
+
+from stream.degraded_time import DegradedTime
 from stream.exit_status import STUCK
 from stream.health import LOOP, POLL, PROGRESS, Health, Stuck
 from stream.metrics import Metrics
 from stream.stacks import tell_stacks
+
+if TYPE_CHECKING:
+    from stream.gateway.metrics import GatewayMetrics
 
 log = logging.getLogger(__name__)
 
@@ -64,27 +70,36 @@ class Watchdog:
     """Watches one process by its `health`, which must run on `clock`.
 
     `restart_s`: silence, s, after which the process is ended. `last_poll`: a value that changes with every poll of
-    Kafka, None before the first; asked for only while the process is ready, from the watchdog's thread.
+    Kafka, None before the first; asked for only while the process is ready, from the watchdog's thread. `unfinished`:
+    what becomes of what was not finished, for whoever reads the last words. Of a gateway the event loop is watched.
     """
 
     def __init__(
         self,
         health: Health,
         clock: RunningClock,
-        metrics: Metrics,
+        metrics: "Metrics | GatewayMetrics",
         restart_s: float,
-        last_poll: Callable[[], float | None],
+        last_poll: Callable[[], float | None] = lambda: None,
         end: Callable[[int], object] = os._exit,
+        *,
+        unfinished: str = "what was not finished is read again",
     ) -> None:
         self._health = health
         self._clock = clock
         self._restart_s = restart_s
         self._last_poll = last_poll
         self._end = end
-        self._silence = {what: metrics.silence_seconds.labels(what) for what in _SAID}
+        self._unfinished = unfinished
         self._loop_lag = metrics.loop_lag_seconds
-        self._waiting_for = {what: metrics.waiting_for.labels(what) for what in ("broker", "store")}
-        self._degraded = metrics.degraded_time
+        self._waiting_for: dict[str, Gauge] = {}
+        self._degraded: DegradedTime | None = None
+        watched: Iterable[str] = (LOOP,)
+        if isinstance(metrics, Metrics):
+            watched = _SAID
+            self._waiting_for = {what: metrics.waiting_for.labels(what) for what in ("broker", "store")}
+            self._degraded = metrics.degraded_time
+        self._silence = {what: metrics.silence_seconds.labels(what) for what in watched}
         self._looked_at: float | None = None
         self._poll_seen: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -139,7 +154,7 @@ class Watchdog:
         for name, gauge in self._waiting_for.items():
             gauge.set(name in health.waits_for)
         now = self._clock()
-        if self._looked_at is not None:
+        if self._looked_at is not None and self._degraded is not None:
             self._degraded.look(now - self._looked_at, health.waits_for)
         self._looked_at = now
         if (fd := _stderr()) is not None:
@@ -160,11 +175,12 @@ class Watchdog:
             told["place"] = stuck.place
         log.critical(
             "stuck: %s for %.0f s (health.restart_s is %g). This process ends now, with exit status %d, and has to be "
-            "started again; nothing is lost, what was not finished is read again. The stacks follow",
+            "started again; nothing is lost, %s. The stacks follow",
             _SAID[stuck.what],
             stuck.seconds,
             self._restart_s,
             STUCK,
+            self._unfinished,
             extra=told,
         )
         tell_stacks(self._loop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections import Counter
 from collections.abc import Generator, Iterator
 
@@ -12,6 +13,10 @@ from hypothesis import HealthCheck, settings
 from tests.support import UnavailableError, in_ci, require
 from tests.support.kafka import KafkaBroker
 from tests.support.redis import RedisServer
+
+# Settings of whoever runs the tests are none of theirs.
+for _variable in [name for name in os.environ if name.startswith("TELLWIRE_")]:
+    del os.environ[_variable]
 
 # A busy machine is slow, which is no fault of the code under test; bounds on time are tests of their own.
 settings.register_profile("tellwire", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)

@@ -36,10 +36,16 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def make_app(
-    gateway: Gateway, metrics: GatewayMetrics, settings: GatewaySettings, told: Told | None = None
+    gateway: Gateway,
+    metrics: GatewayMetrics,
+    settings: GatewaySettings,
+    told: Told | None = None,
+    connections: Callable[[], int] = lambda: 0,
 ) -> Starlette:
-    """Return the application of one gateway."""
-    answers = _Answers(metrics, settings.body_timeout_s, told or Told())
+    """Return the application of one gateway. `connections`: how many are open, this one included."""
+    answers = _Answers(
+        metrics, settings.body_timeout_s, told or Told(), lambda: connections() > settings.max_connections
+    )
     cors = Middleware(
         CORSMiddleware,
         allow_origins=list(settings.origins),
@@ -62,8 +68,9 @@ def make_app(
 class _Answers:
     """Makes an answer of whatever comes out of the rules, and counts it."""
 
-    def __init__(self, metrics: GatewayMetrics, body_timeout_s: float, told: Told) -> None:
+    def __init__(self, metrics: GatewayMetrics, body_timeout_s: float, told: Told, is_full: Callable[[], bool]) -> None:
         self._metrics = metrics
+        self._is_full = is_full
         self._body_timeout_s = body_timeout_s
         self._told = told
 
@@ -74,6 +81,10 @@ class _Answers:
         async def answer(request: Request) -> Response:
             if request.method != "POST":  # OPTIONS that asks for no method is no preflight
                 return self._counted(path, Refusal("method_not_allowed", "send POST"))
+            if self._is_full():
+                response = self._counted(path, Refusal("overloaded", "too many connections", retry_after_s=1))
+                response.headers["connection"] = "close"  # also what is left of the body is not read
+                return response
             began = time.perf_counter()
             self._metrics.in_progress.inc()
             try:
@@ -139,13 +150,27 @@ class _Body:
         self._timeout_s = timeout_s
         self._is_read = False
 
-    async def read(self, limit: int) -> bytes:
-        """Return the whole body; raises Refusal where it is larger than `limit` bytes, or slow."""
+    async def read(self, limit: int, count: Callable[[int], None] = lambda _: None) -> bytes:
+        """Return the whole body; raises Refusal where it is larger than `limit` bytes, or slow, or `count` does."""
+        parts: list[bytes] = []
+
+        def keep(part: bytes) -> None:
+            count(len(part))
+            parts.append(part)
+
+        await self._take(limit, keep)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def drain(self) -> None:
+        """Take what was not read: a client that still sends would not see the answer. Raises Refusal as `read`."""
+        if not self._is_read:
+            await self._take(MAX_TELEMETRY_BYTES, lambda _: None)
+
+    async def _take(self, limit: int, part_came: Callable[[bytes], None]) -> None:
         self._is_read = True
         told = self._request.headers.get("content-length", "")
         if told.isdigit() and (len(told) > 15 or int(told) > limit):
             raise _too_large(limit)
-        parts: list[bytes] = []
         size = 0
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -153,15 +178,9 @@ class _Body:
                     size += len(part)
                     if size > limit:
                         raise _too_large(limit)
-                    parts.append(part)
+                    part_came(part)
         except TimeoutError:
             raise Refusal("body_too_slow", f"the body did not come within {self._timeout_s:g} s") from None
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    async def drain(self) -> None:
-        """Take what was not read: a client that still sends would not see the answer. Raises Refusal as `read`."""
-        if not self._is_read:
-            await self.read(MAX_TELEMETRY_BYTES)
 
 
 def _too_large(limit: int) -> Refusal:

@@ -11,6 +11,8 @@ REQUEST_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 """Seconds."""
 SIZE_BUCKETS: Final = (512, 2_048, 8_192, 16_384, 32_768, 65_536, 131_072, 262_144)
 """Bytes."""
+LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0)
+"""Seconds, for timers that come late."""
 
 
 class GatewayMetrics:
@@ -62,6 +64,21 @@ class GatewayMetrics:
             registry=r,
         )
         self.in_flight_bytes = Gauge(
-            "tellwire_gateway_in_flight_bytes", "Bytes handed to the producer and not acknowledged.", registry=r
+            "tellwire_gateway_in_flight_bytes",
+            "Bytes of bodies that are being read, and handed to the producer and not acknowledged.",
+            registry=r,
+        )
+        self.connections = Gauge("tellwire_gateway_connections", "Open connections of clients.", registry=r)
+        self.loop_lag_seconds = Histogram(
+            "tellwire_gateway_loop_lag_seconds",
+            "How late the event loop came to a timer that is due twice a second.",
+            buckets=LAG_BUCKETS,
+            registry=r,
+        )
+        self.silence_seconds = Gauge(
+            "tellwire_gateway_watchdog_silence_seconds",
+            "Time since the last sign of life of the event loop.",
+            ["watched"],
+            registry=r,
         )
         self.kafka_away = Gauge("tellwire_gateway_kafka_away", "1 while Kafka does not take what is tried.", registry=r)

@@ -5,7 +5,8 @@ There is no queue of its own: what waits is a request that is not answered yet, 
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 from stream.gateway.metrics import GatewayMetrics
@@ -44,6 +45,7 @@ class Outlet:
         self._metrics = metrics
         self._max_bytes = max_in_flight_bytes
         self._clock = clock
+        self._reading_bytes = 0
         self._away_since: float | None = None
         self._probe_at = 0.0
         self._told_at = -TOLD_EVERY_S
@@ -53,14 +55,39 @@ class Outlet:
         """How long Kafka has not taken anything that was tried, s; 0 while it does."""
         return 0.0 if self._away_since is None else self._clock() - self._away_since
 
+    @property
+    def in_flight_bytes(self) -> int:
+        """Bytes of bodies that are being read, and of records that Kafka has not acknowledged."""
+        return self._reading_bytes + self._producer.in_flight_bytes
+
     def check(self, size: int) -> None:
         """Raise Refusal where a request of `size` bytes would not be tried; asked before the work of reading it."""
-        if self._producer.in_flight_bytes + size > self._max_bytes:
-            raise Refusal(
-                "overloaded", "more is on its way to Kafka than this gateway holds: try again", retry_after_s=1
-            )
+        self._check_room(size)
         if self._away_since is not None and self._clock() < self._probe_at:
             raise _away()
+
+    @contextmanager
+    def reading(self) -> Iterator[Callable[[int], None]]:
+        """Yield what counts each part of a body that is being read; it raises Refusal where there is no room for it.
+
+        What came counts, not what was announced: else who announces much and sends nothing would keep all others out.
+        """
+        held = 0
+
+        def count(size: int) -> None:
+            nonlocal held
+            self._check_room(size)
+            held += size
+            self._reading_bytes += size
+
+        try:
+            yield count
+        finally:
+            self._reading_bytes -= held
+
+    def _check_room(self, size: int) -> None:
+        if self.in_flight_bytes + size > self._max_bytes:
+            raise Refusal("overloaded", "this gateway holds as much as it may: try again", retry_after_s=1)
 
     async def deliver(self, records: Sequence[OutRecord]) -> None:
         """Return once Kafka has all of them, on all in-sync replicas; raise Refusal where that is not known."""

@@ -21,13 +21,13 @@ from stream.gateway.bounded_http import BoundedHttp
 from stream.gateway.metrics import GatewayMetrics
 from stream.gateway.outlet import Outlet
 from stream.gateway.service import Gateway
-from stream.health import LOOP, Health
+from stream.health import Health
 from stream.process import check_topics, new_event_loop, serving
 from stream.settings import Settings, SettingsError
 from stream.stopping import Stop
 from stream.transport import TransportFatalError, TransportOptions
 from stream.transport.producer import Producer
-from stream.watchdog import RunningClock
+from stream.watchdog import RunningClock, Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +70,15 @@ class GatewayProcess:
         self._outlet = Outlet(self._producer, self.metrics, own.max_in_flight_bytes)
         self._gateway = Gateway(settings, self._outlet, self.metrics)
         clock = RunningClock()
-        self._health = Health(settings.health.stall_s, clock, settings.health.restart_s)
+        limits = settings.health
+        self._health = Health(limits.stall_s, clock, limits.restart_s)
+        self._watchdog = Watchdog(
+            self._health, clock, self.metrics, limits.restart_s, unfinished="clients send again what was not answered"
+        )
         check_topics(kafka, [TELEMETRY_TOPIC])
         self._socket = _listen(own.host, own.port)
         config = uvicorn.Config(
-            make_app(self._gateway, self.metrics, own),
+            make_app(self._gateway, self.metrics, own, connections=self._connections),
             http=BoundedHttp,
             ws="none",
             lifespan="off",
@@ -82,10 +86,9 @@ class GatewayProcess:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=own.max_connections,
-            timeout_graceful_shutdown=max(1, int(settings.health.stop_s - _PRODUCER_ENDS_S - 1)),
+            timeout_graceful_shutdown=max(1, int(limits.stop_s - _PRODUCER_ENDS_S - 1)),
         )
-        # It warns of every request that is no HTTP, and of every connection above the bound.
+        # It warns of every request that is no HTTP.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         self._server = _Server(config)
         self._is_dead = False
@@ -102,6 +105,8 @@ class GatewayProcess:
         self._stop.running(lambda: loop.call_soon_threadsafe(self._drain))
         self._producer.start()
         beat = asyncio.create_task(self._beat())
+        self._watchdog.watch_loop()
+        self._watchdog.start()
         host, port = self._socket.getsockname()[:2]
         log.info("gateway listening", extra={"host": host, "port": port})
         try:
@@ -109,10 +114,14 @@ class GatewayProcess:
         finally:
             self._drain()
             beat.cancel()
+            self._watchdog.close()
             left = await self._producer.close(_PRODUCER_ENDS_S)
             if left:
                 # Their requests were answered with 503, or cut off: clients send them again.
                 log.warning("stopped with %d records that Kafka did not acknowledge", left)
+
+    def _connections(self) -> int:
+        return len(self._server.server_state.connections)
 
     def _drain(self) -> None:
         self._health.draining()
@@ -128,11 +137,11 @@ class GatewayProcess:
 
     async def _beat(self) -> None:
         while True:
-            self._health.sign_of_life(LOOP)
             if self._server.started and not self._server.should_exit:
                 self._health.ready()
                 self.metrics.ready.set(1)
-            self.metrics.in_flight_bytes.set(self._producer.in_flight_bytes)
+            self.metrics.in_flight_bytes.set(self._outlet.in_flight_bytes)
+            self.metrics.connections.set(self._connections())
             self._gateway.observe()
             await asyncio.sleep(BEAT_S)
 

@@ -7,7 +7,7 @@ import hmac
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from schemas.cloudevents import trace_context
 from schemas.deadletter import DeadLetterReason
@@ -56,8 +56,11 @@ class Head(NamedTuple):
         return next((value for each, value in self.headers if each == name), None)
 
 
-ReadBody = Callable[[int], Awaitable[bytes]]
-"""Reads the whole body, at most so many bytes; raises Refusal."""
+class ReadBody(Protocol):
+    """Reads the whole body, at most `limit` bytes; `count` is told the size of each part first. Raises Refusal."""
+
+    def __call__(self, limit: int, count: Callable[[int], None] = ...) -> Awaitable[bytes]:
+        """Return the body."""
 
 
 class Gateway:
@@ -144,13 +147,17 @@ class Gateway:
         client = self._edge.client(head.peer, head.headers)
         self._take("ip", client.rate_key)
         origin_tenant = self._check_head(head)
-        self._outlet.check(_length_of(head))
-        body = await read_body(self._settings.max_body_bytes)
+        limit = self._settings.max_body_bytes
+        self._outlet.check(min(_length_of(head), limit))  # what is larger is refused for that
+        with self._outlet.reading() as count:
+            body = await read_body(limit, count)
         self._metrics.body_bytes.observe(len(body))
         batch = _decoded(self._batch, body)
         if len(batch.events) > MAX_EVENTS:
             raise Refusal("too_many_events", f"one request takes at most {MAX_EVENTS} events")
         session = self._tokens.check(batch.token, self._refs.version, observed_at)
+        if session.tenant not in self._settings.tenants:
+            raise Refusal("token_invalid", "its tenant is not in gateway.tenants any more")
         if origin_tenant is not None and session.tenant != origin_tenant:
             raise Refusal("origin_not_allowed", "the session is of another tenant than the page")
         self._take("session", session.session_id)

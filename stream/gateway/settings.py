@@ -90,7 +90,10 @@ class GatewaySettings(Section):
         '{"ip_country": "cf-ipcountry", "tls_class": "x-tls-class"}.',
     )
     max_in_flight_bytes: int = Field(
-        33_554_432, ge=1_048_576, le=4_294_967_296, description="Bytes not acknowledged by Kafka; beyond: 503."
+        33_554_432,
+        ge=1_048_576,
+        le=4_294_967_296,
+        description="Bytes of bodies being read and of what Kafka has not acknowledged; beyond: 503.",
     )
     produce_deadline_s: float = Field(
         5.0, ge=0.5, le=60, description="Longest wait for Kafka's acknowledgement of a request; then 503, s."

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support import ledger
+from tests.support.answer import Answer
 from tests.support.kafka import KafkaBroker
 from tests.support.pipeline import Pipeline, Process
 from tests.support.process import free_ports
@@ -21,19 +22,6 @@ from tests.support.redis import RedisServer
 SECRET = "the-secret-of-the-shop-0123456789abcdef"
 ORIGIN = "http://127.0.0.1:9999"
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/130.0", "Accept": "*/*", "Accept-Language": "en"}
-
-
-@dataclass
-class Answer:
-    """What came back."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 @dataclass

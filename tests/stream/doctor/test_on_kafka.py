@@ -40,7 +40,7 @@ def broker() -> Iterator[KafkaBroker]:
 @pytest.fixture
 def settings(broker: KafkaBroker, redis_server: RedisServer) -> Settings:
     properties = {"bootstrap.servers": broker.bootstrap}
-    for name in list(broker.admin.list_topics(timeout=10).topics):
+    for name in list(broker.admin.list_topics(timeout=30).topics):
         if not name.startswith("__"):
             broker.delete_topic(name)
     topics.apply(properties, replication_factor=1)

@@ -9,12 +9,15 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
+from schemas.envelope import decode
+from schemas.telemetry import Telemetry
 from stream.gateway.app import make_app
 from stream.gateway.metrics import GatewayMetrics
 from stream.gateway.outlet import Outlet
 from stream.gateway.service import Gateway
 from stream.settings import Settings
 from stream.transport import FailedRecord, OutRecord, ProduceError
+from tests.support.answer import Answer
 
 SECRET = "the-secret-of-the-shop-0123456789abcdef"
 OTHER_SECRET = "the-secret-of-the-bank-0123456789abcdef"
@@ -51,19 +54,6 @@ class FakeProducer:
         self.taken += records
 
 
-@dataclass
-class Answer:
-    """What came back."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
 class World:
     """One gateway, its clocks, and its clients."""
 
@@ -78,7 +68,8 @@ class World:
             self.producer, self.metrics, self.settings.gateway.max_in_flight_bytes, lambda: self.clock_s
         )
         self.gateway = Gateway(self.settings, self.outlet, self.metrics, lambda: self.now_ms, lambda: self.clock_s)
-        self.app = make_app(self.gateway, self.metrics, self.settings.gateway)
+        self.connections = 1
+        self.app = make_app(self.gateway, self.metrics, self.settings.gateway, connections=lambda: self.connections)
 
     async def send(
         self,
@@ -155,3 +146,16 @@ class World:
             "pointer": {"t": [0, 8.5, 16], "x": [1, 2, 3], "y": [4, 5.25, 6], "pointer_type": "mouse"},
             **more,
         }
+
+
+async def opened(world: World, **body: Any) -> dict[str, Any]:
+    answer = await world.open(**body)
+    assert answer.status == 201, answer.body
+    found: dict[str, Any] = answer.json
+    return found
+
+
+def records(producer: FakeProducer) -> list[Telemetry]:
+    found = [decode(record.value, record.key) for record in producer.taken]
+    assert all(isinstance(event, Telemetry) for event in found)
+    return found  # type: ignore[return-value]
