@@ -24,7 +24,7 @@ class Group:
     def __init__(
         self,
         admin: AdminClient,
-        properties: dict[str, Any],
+        properties: Mapping[str, Any],
         name: str,
         process: str,
         places: Sequence[Place],
