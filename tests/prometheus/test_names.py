@@ -9,11 +9,14 @@ from typing import Final
 import pytest
 import yaml
 
+from stream.gateway import wire as gateway_codes
 from stream.reference_pages import declared_metrics
 from tests.prometheus.world import FOLDER, ROOT
 
 _NAME: Final = re.compile(r"(?<![\w:])(?:\w+:)*tellwire[\w:]*")
 _SERIES: Final = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",), "gauge": ("",)}
+CODES: Final = {"ok", "disconnected", *gateway_codes.CODES}
+"""What the gateway's answers are labelled with."""
 TARGET_LABELS: Final = {"job", "instance"}
 
 
@@ -48,6 +51,8 @@ def unknown(expression: str) -> list[str]:
         if name in series:
             labels = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selected))
             wrong += [f"{name}{{{label}}}" for label in sorted(labels - series[name])]
+    for selected in re.findall(r'tellwire_gateway_requests_total\{[^}]*code=~?"([^"]*)"', expression):
+        wrong += [f"code {code}" for code in selected.split("|") if code not in CODES]
     return wrong
 
 
@@ -63,6 +68,7 @@ def test_what_is_not_is_found() -> None:
         "tellwire:nothing:rate5m",
         "tellwire_stage_seconds",
     ]
+    assert unknown('tellwire_gateway_requests_total{path="/",code=~"ok|stopping"}') == ["code stopping"]
     assert unknown('up{job="tellwire-worker"} + tellwire_ready{job="x"}') == []
 
 

@@ -45,6 +45,10 @@ TAKEN: Final = 'tellwire_gateway_requests_total{job="tellwire-gateway",instance=
 TURNED_AWAY: Final = TAKEN.replace('"ok"', '"overloaded"')
 LIMITED: Final = TAKEN.replace('"ok"', '"rate_limited"')
 KAFKA_AWAY: Final = 'tellwire_gateway_kafka_away{job="tellwire-gateway",instance="g1"}'
+EXPIRED: Final = TAKEN.replace('"ok"', '"token_expired"')
+GATEWAY_READY: Final = 'tellwire_gateway_ready{job="tellwire-gateway",instance="g1"}'
+ACCEPTED: Final = 'tellwire_gateway_events_accepted_total{job="tellwire-gateway",instance="g1"}'
+NOT_ACCEPTED: Final = 'tellwire_gateway_events_refused_total{job="tellwire-gateway",instance="g1",code="schema"}'
 LOW: Final = f'tellwire_risk_score_bucket{{{WORKER},channel="bot",le="0.5"}}'
 TOP: Final = f'tellwire_risk_score_bucket{{{WORKER},channel="bot",le="1.0"}}'
 SCORES: Final = f'tellwire_risk_score_count{{{WORKER},channel="bot"}}'
@@ -76,6 +80,9 @@ def healthy(steps: int, step_s: int) -> dict[str, str]:
         REFUSED_FILES: zero,
         TAKEN: rising,
         KAFKA_AWAY: zero,
+        GATEWAY_READY: f"1x{steps}",
+        ACCEPTED: rising,
+        NOT_ACCEPTED: zero,
         LOW: f"0+50x{steps}",
         TOP: rising,
         SCORES: rising,
@@ -90,13 +97,15 @@ def promtool() -> str:
 
 
 def firing(
-    folder: Path, series: Mapping[str, str | None], *, step_s: int, at_s: int, expected: Collection[tuple[str, str]]
+    folder: Path, series: Mapping[str, str | None], *, step_s: int, at_s: int, expected: Collection[tuple[str, ...]]
 ) -> str:
     """Let promtool run the rules over `series`; return what it complains of, "" if exactly `expected` fires.
 
-    `expected` are alerts with their severities. A series of None is not there.
+    `expected` are alerts with their severities, and with what was found where there are several of one name. A series
+    of None is not there.
     """
-    count = "count by (alertname, severity) (ALERTS{alertstate='firing'})"
+    names = ("alertname", "severity", "found")
+    count = "count by (alertname, severity, found) (ALERTS{alertstate='firing'})"
     test: dict[str, Any] = {
         "interval": f"{step_s}s",
         "external_labels": {"runbooks": "docs/runbooks"},
@@ -106,8 +115,11 @@ def firing(
                 "expr": f"{count} > bool 0",
                 "eval_time": f"{at_s}s",
                 "exp_samples": [
-                    {"labels": f'{{alertname="{name}", severity="{severity}"}}', "value": 1}
-                    for name, severity in sorted(expected)
+                    {
+                        "labels": "{" + ", ".join(f'{k}="{v}"' for k, v in zip(names, one, strict=False)) + "}",
+                        "value": 1,
+                    }
+                    for one in sorted(expected)
                 ],
             }
         ],
