@@ -16,8 +16,10 @@ from models.calibration import Calibrator
 from models.cells import ANY, Cell
 from models.dataset import Recording, Truth, read_recordings, read_truth
 from models.engine import Engine
+from models.evaluate_instrument import Apart, Leak, bots_of, leaks, people_of, told_apart
 from models.evaluate_keys import SEEDS, KeyPeople, KeyResult, choose, evaluate_keys
 from models.evaluate_pointer import (
+    CUT_NAMES,
     FOLDS,
     FamilyResult,
     Fit,
@@ -104,6 +106,8 @@ class Summary:
     end_to_end: list[EndToEnd]
     targets: list[Target]
     slices: list[Slice]
+    leaks: list[Leak]
+    apart: list[Apart]
     quick: bool
     features_hash: str
     columns: int
@@ -163,6 +167,9 @@ def evaluate(
         with_source[family] = (other, predict(everyone, other, np.ones(len(other), dtype=bool)))
     tell("whole sessions, event by event")
     sessions = scored_sessions(data, truths, table, learner, train.recipe.every)
+    tell("what tells sources of people apart")
+    people = people_of((table, other), CUT_NAMES.index("5"))
+    leaking = leaks(people, bots_of((table, other), CUT_NAMES.index("5")))
     tell("keystrokes")
     engine = Engine.load()
     keys, key_people = keystrokes(
@@ -196,6 +203,8 @@ def evaluate(
             *unmeasured(),
         ],
         slices=slices_of(sessions),
+        leaks=leaking,
+        apart=told_apart(people),
         quick=settings.quick,
         features_hash=str(engine.versions["features"]),
         columns=len(engine.artifacts.pointer.inputs) if engine.artifacts.pointer is not None else 0,

@@ -8,6 +8,7 @@ import numpy as np
 
 from models.evaluate import Result, Summary
 from models.evaluate_cards import CARDS
+from models.evaluate_instrument import instrument_text
 from models.evaluate_plots import save_plots
 from models.evaluate_pointer import CUT_NAMES, FamilyResult, SourceResult
 from models.evaluate_report_targets import targets_text
@@ -196,6 +197,12 @@ them differ from the people by their clock alone):
 The instrument gap is the weakest point: a prior of {sum(summary.people.values())} people does not carry over to a recorder that draws other movements
 (one stroke of a slider, an ellipse). Until live people of a source are learnt, treat scores of a new source with care.
 
+## What tells the instrument
+People of two sources differ by recorder, screen, pointer settings and task, not by being a bot: 0.5 tells them apart not at all, 1
+always (after 5 s; each feature by itself, whichever way round). The inputs that say most of it and least of it; an input that tells
+sources apart better than it tells bots apart can find a family by its instrument.
+
+{instrument_text(summary.leaks, summary.apart)}
 ## Typing
 One-class scorer from published ranges; nothing trained. People: hofstra, aalto, mobikey and cmu, none of which ship. Constant
 delays: the recorded rules of Selenium, Puppeteer and pyautogui. **Random delays are drawn by this evaluation** (uniform, normal,
