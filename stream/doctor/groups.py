@@ -42,6 +42,7 @@ class Group:
         self._places = places
         self._is_needed = is_needed
         self._is_hidden = False
+        self._owners: dict[Place, str] = {}
         self._where = f"group {name}"
 
     def members(self) -> Findings:
@@ -68,7 +69,7 @@ class Group:
                 f"start `tellwire {self._process}`",
             )
             return
-        owners: dict[Place, str] = {}
+        owners = self._owners
         for member in members:
             for one in member.assignment.topic_partitions:
                 owners[one.topic, one.partition] = f"{member.client_id} at {member.host}"
@@ -145,12 +146,16 @@ class Group:
                 "group.stuck",
                 self._where,
                 f"did not move in {LOOK_AGAIN_S:g} s although records wait: "
-                + ", ".join(f"{topic}[{number}] ({lags[topic, number]} behind)" for topic, number in stuck[:8]),
+                + ", ".join(self._behind(place, lags[place]) for place in stuck[:8]),
                 "their sessions get no events; a start or a rebalance takes a few seconds",
                 "look again; if it stays, see docs/runbooks/partition-stuck.md",
             )
         else:
             yield ok("group.lag", self._where, f"{total} records behind, and moving in all {len(behind)} partitions")
+
+    def _behind(self, place: Place, lag: int) -> str:
+        owner = self._owners.get(place)
+        return f"{place[0]}[{place[1]}] ({lag} behind, {f'held by {owner}' if owner else 'held by nobody'})"
 
     def _committed(self) -> dict[Place, int | None]:
         # By a consumer, which never joins. librdkafka's administrative client is ended by a segmentation fault where a

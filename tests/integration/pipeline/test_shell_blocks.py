@@ -83,12 +83,13 @@ class World:
     processes: dict[str, Process] = field(default_factory=dict)
     letters: list[str] = field(default_factory=list)
     good: bytes = b""
+    gateway_port: int = field(default_factory=lambda: free_ports(1)[0])
     held: set[str] = field(default_factory=set)
     """Commands that only look and were run."""
 
     def start(self) -> None:
         for name in ("worker", "learner", "gateway"):
-            self.processes[name] = self.pipeline.start(name, **GATEWAY, GATEWAY__PORT="0")
+            self.processes[name] = self.pipeline.start(name, **GATEWAY, GATEWAY__PORT=str(self.gateway_port))
         source = simulated(7, sessions_per_s=5.0, bot_ratio=0.3, start_ms=1_790_000_000_000)
         events = list(itertools.islice(source, 120))
         records: list[tuple[bytes | None, bytes | None]] = [(e.session_id.encode(), encode(e)) for e in events]
@@ -122,6 +123,8 @@ class World:
             "127.0.0.1:9481": f"127.0.0.1:{ports['gateway']}",
             "127.0.0.1:9092": self.pipeline.broker.bootstrap,
             "--bootstrap-server BROKER": f"--bootstrap-server {self.pipeline.broker.bootstrap}",
+            "https://YOUR.GATEWAY": f"http://127.0.0.1:{self.gateway_port}",
+            "https://YOUR.SITE": "https://shop.example",
             "redis-cli -h HOST": f"redis-cli -p {self.pipeline.redis.port}",
             "BOOTSTRAP_SERVERS=...": f"BOOTSTRAP_SERVERS={self.pipeline.broker.bootstrap}",
             "REDIS__URL=...": f"REDIS__URL={self.pipeline.redis.url}",
