@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+from tests.support.browser import chromium as executable
 from tests.support.capture_site import STRICT_POLICY, CaptureSite
 from tests.support.captured import checked, distinct, settled, wait_for
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 
 Open = Callable[..., "Page"]
@@ -153,3 +155,30 @@ def test_a_hidden_page_says_so_and_sends_what_it_has(opened: Open, site: Capture
     events = settled(page, site)
     kinds = [kind for event in events if event.focus for kind in event.focus.kind]
     assert [kind for kind in kinds if kind in {2, 3}] == [3, 2]
+
+
+def test_chromiums_own_cache_of_pages_brings_one_back_whole(chromium: Browser, site: CaptureSite) -> None:
+    """Drivers turn that cache off. A page that it does not keep is loaded anew: numbers go on alike."""
+    kept = chromium.browser_type.launch(
+        executable_path=executable(),
+        chromium_sandbox=os.geteuid() != 0,
+        ignore_default_args=["--disable-back-forward-cache"],
+    )
+    try:
+        page = kept.new_page()
+        query = urlencode({"session": "s_real", "consent": '{"behaviour":true}'})
+        for address in (f"/page.html?{query}", f"/page.html?{query}&between=1"):
+            page.goto(site.url + address)
+            page.wait_for_function("() => window.collector")
+            page.evaluate("() => addEventListener('pageshow', (event) => { window.restored = event.persisted; })")
+            move(page)
+        page.go_back(wait_until="commit")
+        page.wait_for_function("() => window.collector")
+        move(page)
+        page.evaluate("() => collector.flush()")
+        page.wait_for_function("() => !collector.stats().queued")
+        print("out of the cache" if page.evaluate("() => window.restored === true") else "loaded anew")
+        assert page.evaluate("() => noted") == {"errors": [], "violations": [], "collector": []}
+        assert len(checked(distinct(site.events()))) >= 3
+    finally:
+        kept.close()

@@ -92,7 +92,7 @@ def test_a_cancelled_touch_is_no_lift(opened: Open, site: CaptureSite) -> None:
 def test_a_finger_whose_target_leaves_the_page_frees_its_number(opened: Open, site: CaptureSite) -> None:
     page = opened()
     session = page.context.new_cdp_session(page)
-    for _ in range(4):
+    for number in range(4):
         page.evaluate(
             """() => {
                 const target = document.createElement("div");
@@ -101,7 +101,7 @@ def test_a_finger_whose_target_leaves_the_page_frees_its_number(opened: Open, si
                 document.body.append(target);
             }"""
         )
-        send(session, "touchStart", finger(200, 20))
+        send(session, "touchStart", finger(200, 20, number))
         send(session, "touchEnd")
     samples = rows(touches(page, site))
     assert [kind for _, _, kind, _ in samples] == [START] * 4, "their ends went to what is no longer there"
