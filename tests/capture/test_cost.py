@@ -22,7 +22,7 @@ LONGEST_MS = 5.0
 """Longest call into the collector, ms of CPU."""
 BROWSERS_OWN_MS = 25.0
 """Longest step of reading the device: what a browser takes for a frame, a first time zone or a font is its own, and
-twice as long where others have the machine."""
+longer where others have the machine."""
 
 
 def traced(chromium: Browser, page: Page, work: Callable[[], None]) -> list[dict[str, Any]]:
