@@ -158,6 +158,11 @@ export const readDevice = async (wanted: () => boolean): Promise<Device | undefi
       device.ua_mobile = nav.userAgentData?.mobile;
       device.eval_length = globalThis.eval.toString().length;
     },
+    // Before any `Intl` here: its tables, which a process loads once, are then loaded on the worker's thread.
+    async () => {
+      const scope = await worker;
+      if (scope) device.worker = scope;
+    },
     () => {
       device.timezone = timezoneOf(window);
     },
@@ -226,10 +231,6 @@ export const readDevice = async (wanted: () => boolean): Promise<Device | undefi
     },
     () => {
       device.resist_fingerprinting = private_(nav, device.canvas_stable);
-    },
-    async () => {
-      const scope = await worker;
-      if (scope) device.worker = scope;
     },
   ];
   try {
