@@ -33,7 +33,8 @@ def automation_signals(device: Device, found: Found) -> None:
         found["driver_artifacts"] = artifacts[0][:64]
     if any(_PLAYWRIGHT.search(name) for name in names):
         found["playwright_binding"] = True
-    if device.cdp_open:
+    # Developer tools of a person's own set the probe off, too.
+    if device.cdp_open and not device.devtools_open:
         found["cdp_open"] = True
     agents = [scope.user_agent for scope in scopes if scope is not None and scope.user_agent]
     if any(is_headless(text) for text in agents):

@@ -1,14 +1,17 @@
 """Signals that a device or browser is not what it claims: contradictions between what it says in different places."""
 
 import re
+from typing import Final
 
 from features.automation import LEGAL_MEMORY_GIB, MAX_CORES, Found
 from features.meta import Meta
-from features.useragent import browser_of, is_mobile, os_of, platform_os
+from features.useragent import browser_of, is_emulator, is_mobile, os_of, platform_os
 from schemas.telemetry import Device, Scope, Telemetry
 
 DAY_MS = 86_400_000
 AHEAD_MS = 600_000
+OLDEST_SERVED: Final = {"tellwire-web": (0, 1, 0)}
+"""Oldest release of each collector that is served; other collectors have none."""
 
 _EVAL_LENGTH = {"chrome": 33, "firefox": 37, "safari": 37}
 _PRODUCT_SUB = {"chrome": "20030107", "firefox": "20100101", "safari": "20030107"}
@@ -24,6 +27,11 @@ def device_signals(event: Telemetry, meta: Meta, found: Found) -> None:
     ahead = event.effective_at - event.observed_at
     if ahead > AHEAD_MS or -ahead > DAY_MS:
         found["clock_skew"] = round(ahead / 1000.0, 1)
+    oldest = OLDEST_SERVED.get(event.collector.name)
+    if oldest is not None and _is_older(event.collector.version, oldest):
+        found["sdk_obsolete"] = event.collector.version
+    if is_emulator(device.user_agent or "", device.gpu_renderer or ""):
+        found["emulator"] = True
     _hardware(device, found)
     _engine(device, found)
     _system(device, found)
@@ -32,6 +40,12 @@ def device_signals(event: Telemetry, meta: Meta, found: Found) -> None:
     phone = is_mobile(agent) and os_of(agent) in {"android", "ios"}
     if phone and (device.max_touch_points == 0 or (meta.pointer_type == "mouse" and not meta.has("touch"))):
         found["touch_mismatch"] = True
+
+
+def _is_older(version: str, oldest: tuple[int, ...]) -> bool:
+    """Whether a semantic version lies before `oldest`; what is no such version does not."""
+    parts = version.partition("-")[0].split(".")
+    return all(part.isdecimal() for part in parts) and tuple(int(part) for part in parts) < oldest
 
 
 def _hardware(device: Device, found: Found) -> None:

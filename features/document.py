@@ -1,8 +1,11 @@
 """The reference page of features and signals, rendered from the registry and the signal table."""
 
+import math
+
 from features.fold import STATE_WIDTH
 from features.pointer import PAUSE_MS
 from features.registry import N_FEATURES, TABLES
+from features.signal_rates import RATES
 from features.signal_table import SIGNALS
 from features.stroke import GRID_MS, MAX_POINTS, MIN_PATH_PX, MIN_POINTS
 from features.table import Feature
@@ -50,11 +53,40 @@ _SIGNALS = """\
 
 Observations, kept apart from any score. *strong* stands alone, *medium* needs a second, *weak* never counts alone.
 A signal under one of its exemptions is shown and does not count. Signals that do not stay are judged anew with each
-event.
+event. What is missing fires none.
 
-| signal | severity | about | cue | innocent cause | exempt if | stays | source |
-|---|---|---|---|---|---|---|---|
+- **known by**: *client* says it of itself; *comparison* of two things said; *behaviour*: a rule on input; *edge*;
+  *counters* of entities; *upstream*: a result on `capture.signals` or `capture.telemetry`.
+- **accepted from**: kinds of upstream results of which a finding with the signal's name and the value `true` is taken
+  for it. The result's `confidence`, where it has one, becomes the signal's: from 0.9 high, from 0.5 medium, else low.
+  A result that failed, or that was asked for comparison only, brings nothing.
+- *installed* means that something is there; all others, that it is in use.
+
+| signal | severity | about | known by | cue | innocent cause | exempt if | stays | accepted from | source |
+|---|---|---|---|---|---|---|---|---|---|
 """
+
+_RATES = """
+## How often signals fire for people
+
+Recorded fingerprints, none of which ships; a strong signal may fire for 0.1 % of people, a medium one for 1 %, and one
+that fires for more is weak. `chrome_windows_2023`: visitors with Chrome on Windows, believed to be people.
+`user_agents_intoli`: traffic of a web site, in which programs are too: a fifth are iPhones whose platform is Linux and
+whose connection tells a round trip, which no iPhone's browser does, so its rates judge nobody. Signals that are not
+listed have no recordings: their severity is a judgement.
+
+| signal | severity | recording | fires for | of | rate | upper end of 95 % |
+|---|---|---|---|---|---|---|
+"""
+
+
+def upper_95(fired: int, people: int) -> float:
+    """Upper end of the two-sided 95 % interval (Wilson's) of a share."""
+    z2 = 1.96**2
+    share = fired / people
+    middle = share + z2 / (2 * people)
+    half = 1.96 * math.sqrt(share * (1 - share) / people + z2 / (4 * people * people))
+    return (middle + half) / (1 + z2 / people)
 
 
 def _number(value: float) -> str:
@@ -102,13 +134,21 @@ def render() -> str:
             f"`{signal.name}`",
             signal.severity,
             signal.category,
+            f"{signal.method}, installed" if signal.installed else signal.method,
             signal.cue,
             signal.exemption,
             exempt,
             "yes" if signal.stays else "no",
+            ", ".join(signal.accepted_from).replace("_", " "),
             signal.source,
         )
         lines.append("| " + " | ".join(cells) + " |")
+    lines += _RATES.splitlines()
+    for recording, by_name in RATES.items():
+        for name, (fired, people) in by_name.items():
+            share, upper = fired / people, upper_95(fired, people)
+            counts = f"{recording} | {fired} | {people} | {share:.2%} | {upper:.2%}"
+            lines.append(f"| {name} | {SIGNALS[name].severity} | {counts} |")
     return "\n".join(lines) + "\n"
 
 

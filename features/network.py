@@ -1,15 +1,22 @@
-"""Signals from the facts that only the edge knows: address, headers, TLS, declared agents."""
+"""Signals from what only the edge and the counters know: address, headers, TLS, declared agents, who else is there."""
 
 import datetime as dt
 import zoneinfo
+from typing import Final
 
 from features.automation import Found
 from features.meta import Meta
 from features.useragent import browser_of, platform_os
+from features.velocity import WHAT_INDEX
 from schemas.surroundings import Device, Network
 from schemas.telemetry import Telemetry
 
 _TLS_ENGINES = {"chrome", "firefox", "safari"}
+BACKWARDS_MS: Final = 60_000
+MOST_ACCOUNTS: Final = {"residential": 8, "hosting": 8, "business": 40}
+"""Accounts a day at which an address stands out. Behind carriers, schools and unknown networks nobody can tell."""
+_COUNTRIES_M5: Final = 3 * WHAT_INDEX["account"]["countries"]
+_ACCOUNTS_H24: Final = 3 * WHAT_INDEX["ip"]["accounts"] + 2
 
 
 def network_signals(event: Telemetry, meta: Meta, found: Found) -> None:
@@ -17,6 +24,10 @@ def network_signals(event: Telemetry, meta: Meta, found: Found) -> None:
     network, device = event.network, event.device
     if meta.ip_changes > 0:
         found["ip_change_mid_session"] = float(meta.ip_changes)
+    # An upstream result's time is of another clock.
+    behind = meta.last_effective_ms - event.effective_at
+    if behind > BACKWARDS_MS and event.sequence == meta.highest_sequence and not meta.upstream:
+        found["clock_backwards"] = round(behind / 1000.0, 1)
     if network is None:
         return
     if network.agent in {"signed", "unsigned", "spoofed"}:
@@ -28,6 +39,7 @@ def network_signals(event: Telemetry, meta: Meta, found: Found) -> None:
     for name in ("proxy", "vpn", "relay", "tor"):
         if getattr(network, name):
             found[f"ip_{name}"] = True
+    _count(network, meta, found)
     if device is None:
         return
     _compare_headers(network, device, found)
@@ -37,6 +49,21 @@ def network_signals(event: Telemetry, meta: Meta, found: Found) -> None:
         found["tls_ua_mismatch"] = tls[:64]
     if device.timezone and network.timezone and offsets_differ(device.timezone, network.timezone, event.effective_at):
         found["tz_ip_mismatch"] = f"{device.timezone}/{network.timezone}"[:64]
+    regions = {language.rpartition("-")[2] for language in device.languages or () if _names_region(language)}
+    if network.ip_country is not None and regions and network.ip_country not in regions:
+        found["locale_country_mismatch"] = f"{min(regions)}/{network.ip_country}"
+
+
+def _count(network: Network, meta: Meta, found: Found) -> None:
+    """What the entity counters say; unknown ones, -1 or none, say nothing."""
+    account, _, address = meta.counters
+    # The country of a proxy's way out is nobody's.
+    hidden = network.proxy or network.vpn or network.relay or network.tor
+    if account and account[_COUNTRIES_M5] >= 2 and not hidden:
+        found["impossible_travel"] = float(account[_COUNTRIES_M5])
+    most = MOST_ACCOUNTS.get(network.asn_type or "")
+    if address and most is not None and address[_ACCOUNTS_H24] >= most:
+        found["ip_session_fanout"] = float(address[_ACCOUNTS_H24])
 
 
 def _compare_headers(network: Network, device: Device, found: Found) -> None:
@@ -52,6 +79,11 @@ def _compare_headers(network: Network, device: Device, found: Found) -> None:
         first = _primary(network.languages[0])
         if first != "*" and first not in {_primary(language) for language in device.languages}:
             found["header_language_mismatch"] = True
+
+
+def _names_region(language: str) -> bool:
+    region = language.rpartition("-")[2]
+    return len(region) == 2 and region.isupper() and region.isascii()
 
 
 def _primary(language: str) -> str:

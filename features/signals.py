@@ -17,7 +17,9 @@ from features.device import device_signals
 from features.forensics import forensic_signals
 from features.meta import Meta, SignalRecord
 from features.network import network_signals
+from features.signal_definition import Confidence
 from features.signal_table import SIGNALS
+from features.signals_upstream import upstream_signals
 from schemas.risk import SignalValue
 from schemas.signals import Signal
 from schemas.telemetry import Telemetry
@@ -36,14 +38,18 @@ def signals_of(
     vectors: Vector,
     may_hold: npt.NDArray[np.bool_],
 ) -> list[dict[str, SignalValue]]:
-    """`derive_signals` of each event. vectors, may_hold: what folding the same events gave; upstream results show none.
+    """`derive_signals` of each event. vectors, may_hold: what folding the same events gave.
 
-    Most events carry neither device, network nor capture, and no rule on behaviour holds: they cost next to nothing.
+    Most are telemetry with neither device, network nor capture, of which no rule on behaviour holds: they cost next to
+    nothing.
     """
     found: list[dict[str, SignalValue]] = []
     for i, (event, meta, marked) in enumerate(zip(events, metas, may_hold.tolist(), strict=True)):
-        if isinstance(event, Telemetry) and (
-            event.device is not None or event.network is not None or event.capture is not None
+        if (
+            not isinstance(event, Telemetry)
+            or event.device is not None
+            or event.network is not None
+            or event.capture is not None
         ):
             found.append(derive_signals(event, meta, vectors[i]))
         elif marked:
@@ -57,30 +63,47 @@ def signals_of(
     return found
 
 
-def derive_signals(event: Telemetry, meta: Meta, vector: Vector | None = None) -> dict[str, SignalValue]:
+def derive_signals(event: Telemetry | Signal, meta: Meta, vector: Vector | None = None) -> dict[str, SignalValue]:
     """Signals that hold now in the session, by name, in the table's order; `meta.signals` is brought up to date.
 
     meta: the session's, `event` already observed. vector: the session's features right after the event
     (float64[N_FEATURES]); without it the rules on behaviour are left as they were.
     """
     found: dict[str, bool | float | str] = {}
+    if isinstance(event, Signal):
+        confidence = upstream_signals(event, meta, vector, found)
+        _judge(meta, vector, found, confidence)
+        return signal_values(meta)
     if event.device is not None:
         automation_signals(event.device, found)
         device_signals(event, meta, found)
     if event.network is not None or event.device is not None:
         network_signals(event, meta, found)
     if event.capture is not None:
-        capture_signals(event.capture, found)
+        capture_signals(event.capture, found, is_mobile=meta.mobile)
     _judge(meta, vector, found)
     return signal_values(meta)
 
 
-def _judge(meta: Meta, vector: Vector | None, found: dict[str, bool | float | str]) -> None:
-    """Bring the session's signals up to date: with what was found in the event, and the rules on behaviour."""
-    if vector is not None:
-        _forget_judged(meta)
-        forensic_signals(meta, vector, found)
+def _judge(
+    meta: Meta,
+    vector: Vector | None,
+    found: dict[str, bool | float | str],
+    confidence: Confidence | None = None,
+) -> None:
+    """Bring the session's signals up to date: with what was found in the event, and the rules on behaviour.
+
+    confidence: how sure the one is who told what was found; None: as the table says.
+    """
     for name, value in found.items():
+        definition = SIGNALS[name]
+        meta.signals[name] = SignalRecord(value, definition.severity, confidence or definition.confidence)
+    if vector is None:
+        return
+    _forget_judged(meta)
+    judged: dict[str, bool | float | str] = {}
+    forensic_signals(meta, vector, judged)
+    for name, value in judged.items():
         definition = SIGNALS[name]
         meta.signals[name] = SignalRecord(value, definition.severity, definition.confidence)
 

@@ -7,6 +7,10 @@ Os = Literal["windows", "macos", "linux", "android", "ios", "chromeos", "other"]
 Browser = Literal["chrome", "firefox", "safari", "other"]
 
 _HEADLESS = re.compile(r"headless|phantomjs|slimerjs|electron", re.IGNORECASE)
+_EMULATOR = re.compile(
+    r"\b(sdk_g?phone\w*|google_sdk|Android SDK built for \w+|Genymotion|vbox86p|goldfish|ranchu)\b", re.IGNORECASE
+)
+_EMULATED_GPU = re.compile(r"Android Emulator|Genymotion|vbox|goldfish", re.IGNORECASE)
 _MOBILE = re.compile(r"\bMobile\b|iPhone|iPod|Android(?!.*\b(TV|CrKey)\b)")
 
 
@@ -48,6 +52,11 @@ def is_mobile(user_agent: str) -> bool:
 def is_headless(user_agent: str) -> bool:
     """Whether it says itself that no window is shown, or names a scripted shell."""
     return bool(_HEADLESS.search(user_agent))
+
+
+def is_emulator(user_agent: str, gpu_renderer: str) -> bool:
+    """Whether it claims an emulated Android, by its model or by what draws for it."""
+    return "Android" in user_agent and bool(_EMULATOR.search(user_agent) or _EMULATED_GPU.search(gpu_renderer))
 
 
 def platform_os(platform: str) -> Os:

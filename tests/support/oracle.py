@@ -135,7 +135,7 @@ class Oracle:
         vectors = np.empty((1, N_FEATURES))
         fold_chunk(states, np.zeros(1, dtype=np.int32), columns_of([folded]), vectors)
         fill_context(vectors[0], meta, counted(meta.counters))
-        signals = derive_signals(folded, meta, vectors[0])
+        signals = derive_signals(event, meta, vectors[0])
         live = self.snapshots[snapshot] if snapshot is not None and self.snapshots else None
         raw = self.engine.raw(vectors, [meta.flow], [signals], live)
         assessment = self.engine.assess(vectors[0], raw[0], meta, signals, velocity, degraded, live)

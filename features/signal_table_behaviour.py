@@ -1,0 +1,111 @@
+"""Rows of the signal table about input: rules on the session's vector, judged anew with each event."""
+
+from typing import Final
+
+from features.signal_definition import ASSISTED, signal
+
+_S: Final = "strong"
+_M: Final = "medium"
+
+BEHAVIOUR: Final = (
+    signal(
+        "untrusted_events",
+        _S,
+        "behaviour",
+        "behaviour",
+        "input events with isTrusted = false",
+        "FCaptcha",
+        "password managers, assistive tools",
+        exempt_if=ASSISTED,
+        stays=False,
+    ),
+    signal(
+        "no_coalesced",
+        _M,
+        "behaviour",
+        "behaviour",
+        "no coalesced events at high speed, where they are supported",
+        "own inference",
+        "recorders without them, remote desktop",
+        exempt_if=ASSISTED,
+        stays=False,
+    ),
+    signal(
+        "click_without_move",
+        _S,
+        "behaviour",
+        "behaviour",
+        "most presses lie where no path led, or fall without rest on the last point",
+        "FCaptcha; FP-Agent 2605.01247",
+        "touch, pen, keyboard-made clicks",
+        exempt_if=("assistive_technology", "touch_input", "mobile"),
+        stays=False,
+    ),
+    signal(
+        "zero_ms_hold",
+        _S,
+        "behaviour",
+        "behaviour",
+        "most key presses last under 5 ms",
+        "drivers' documented behaviour",
+        "IME, swipe keyboards",
+        exempt_if=("assistive_technology", "ime", "mobile", "touch_input"),
+        stays=False,
+    ),
+    signal(
+        "cdp_rate",
+        _M,
+        "behaviour",
+        "behaviour",
+        "pointer samples at a fixed 20 to 40 Hz, finer ones being recorded",
+        "browser-harness PR 396",
+        "remote desktop",
+        exempt_if=ASSISTED,
+        stays=False,
+    ),
+    signal(
+        "value_without_keys",
+        _M,
+        "behaviour",
+        "behaviour",
+        "a field's value changed with no key, paste, autofill or IME event",
+        "FCaptcha, Persona",
+        "password managers",
+        exempt_if=ASSISTED,
+        stays=False,
+    ),
+    signal(
+        "keys_while_unfocused",
+        _S,
+        "behaviour",
+        "behaviour",
+        "key events while the document had no focus",
+        "own inference",
+        "assistive tools",
+        exempt_if=ASSISTED,
+        stays=False,
+    ),
+    signal(
+        "tab_hidden_activity",
+        _M,
+        "behaviour",
+        "behaviour",
+        "pointer or key events while the page was hidden",
+        "own inference",
+        "picture in picture, odd window managers",
+        exempt_if=ASSISTED,
+        stays=False,
+    ),
+    signal(
+        "centre_clicks",
+        _M,
+        "behaviour",
+        "behaviour",
+        "nearly all clicks 0 to 2 px from the target's centre",
+        "FCaptcha",
+        "switch access, clicks made by keyboard",
+        exempt_if=ASSISTED,
+        stays=False,
+    ),
+)
+"""In the order of documents and events."""

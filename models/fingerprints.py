@@ -1,0 +1,142 @@
+"""Recorded fingerprints as device blocks, and how many of their people each signal fires for.
+
+`python -m models.fingerprints ../shared/data > features/signal_rates.py` writes the figures that the reference page
+shows. The recordings themselves do not ship.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pyarrow.parquet as pq
+
+from features.meta import Meta
+from features.signals import derive_signals
+from schemas.telemetry import Collector, Device, Telemetry
+
+PEOPLE: Final = "chrome_windows_2023"
+"""Windows Chrome of 2023, collected from visitors who are believed to be people."""
+TRAFFIC: Final = "user_agents_intoli"
+"""Traffic of a web site: people, and programs that claim to be phones."""
+
+_FIELDS: Final[dict[str, dict[str, str]]] = {
+    PEOPLE: {
+        "user_agent": "user_agent",
+        "ua_platform": "platform",
+        "hardware_concurrency": "hardware_concurrency",
+        "device_memory_gib": "device_memory",
+        "screen_width_px": "screen_width",
+        "screen_height_px": "screen_height",
+        "avail_width_px": "screen_avail_width",
+        "avail_height_px": "screen_avail_height",
+        "color_depth_bits": "screen_color_depth",
+        "gpu_vendor": "webgl_vendor",
+        "gpu_renderer": "webgl_renderer",
+        "plugin_count": "plugins_n",
+    },
+    TRAFFIC: {
+        "user_agent": "userAgent",
+        "platform": "platform",
+        "vendor": "vendor",
+        "language": "language",
+        "screen_width_px": "screenWidth",
+        "screen_height_px": "screenHeight",
+        "plugin_count": "pluginsLength",
+    },
+}
+"""Attribute of the device block, and its column, of each recording."""
+
+SHOWN: Final[dict[str, tuple[str, ...]]] = {
+    PEOPLE: (
+        *("headless_ua", "plugins_inconsistent", "headless_like", "impossible_hardware", "software_renderer"),
+        *("emulator", "ua_platform_mismatch", "gpu_os_mismatch", "screen_contradiction"),
+    ),
+    TRAFFIC: ("headless_ua", "plugins_inconsistent", "rtt_zero", "emulator", "ua_platform_mismatch"),
+}
+"""Signals of which a recording has what they look at: those of the others would be silent for want of data."""
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """How many of a recording's people a signal fires for, none excused."""
+
+    fired: int
+    people: int
+
+
+def devices(folder: Path, recording: str) -> Iterator[tuple[Device, int]]:
+    """Each distinct fingerprint of a recording, and how many people have it. Raises OSError where it is not there."""
+    columns = _FIELDS[recording]
+    for row in pq.read_table(folder / "fingerprints" / f"{recording}.parquet").to_pylist():
+        known = {name: row[column] for name, column in columns.items() if row[column] is not None}
+        rtt = _rtt_of(row)
+        if rtt is not None:
+            known["rtt_ms"] = rtt
+        # The weight of the traffic is a share, not a number of people.
+        yield Device(**known), row["weight"] if recording == PEOPLE else 1
+
+
+def _rtt_of(row: Mapping[str, Any]) -> float | None:
+    connection = row.get("connection")
+    found = msgspec.json.decode(connection) if connection else None
+    return found.get("rtt") if isinstance(found, dict) else None
+
+
+def signals_of(device: Device) -> frozenset[str]:
+    """Names of the signals, none excused, that a device block alone fires."""
+    at_ms = 1_700_000_000_000
+    event = Telemetry(
+        event_id="f",
+        session_id="f",
+        tenant="recorded",
+        flow="signup",
+        sequence=0,
+        effective_at=at_ms,
+        observed_at=at_ms,
+        collector=Collector(name="recorded", version="1.0.0"),
+        device=device,
+    )
+    meta = Meta()
+    meta.observe(event, at_ms)
+    return frozenset(name for name, value in derive_signals(event, meta).items() if value.exempt is None)
+
+
+def rates(folder: Path) -> dict[str, dict[str, Rate]]:
+    """Rate of each signal in `SHOWN`, by recording and name."""
+    found: dict[str, dict[str, Rate]] = {}
+    for recording, shown in SHOWN.items():
+        fired: Counter[str] = Counter()
+        people = 0
+        for device, count in devices(folder, recording):
+            people += count
+            for name in signals_of(device):
+                fired[name] += count
+        unshown = fired.keys() - set(shown)
+        if unshown:
+            msg = f"{recording} fires {', '.join(sorted(unshown))}, which `SHOWN` does not name"
+            raise ValueError(msg)
+        found[recording] = {name: Rate(fired[name], people) for name in shown}
+    return found
+
+
+def render(found: Mapping[str, Mapping[str, Rate]]) -> str:
+    """The module `features.signal_rates` with these figures."""
+    lines = [
+        '"""How often signals fire for people of recorded fingerprints: written by `models.fingerprints`."""',
+        "",
+        "from typing import Final",
+        "",
+        "RATES: Final[dict[str, dict[str, tuple[int, int]]]] = {",
+    ]
+    for recording, by_name in found.items():
+        lines.append(f'    "{recording}": {{')
+        lines += [f'        "{name}": ({rate.fired}, {rate.people}),' for name, rate in by_name.items()]
+        lines.append("    },")
+    lines += ["}", '"""(people for whom it fires, people) by recording and signal."""']
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render(rates(Path(sys.argv[1]))))
