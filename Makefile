@@ -17,7 +17,7 @@ LOCK_ALONE := $(UV) pip compile -q --universal --python-version 3.11 --generate-
 	--no-annotate
 LOCK := $(LOCK_ALONE) --extra embedded --extra gateway --extra train --group build
 
-.PHONY: help setup setup-dev demo test faults fuzz lint format contracts collector bench guard lock kafka kafka-jars node-packages compose wheel clean
+.PHONY: help setup setup-dev demo pictures test faults fuzz lint format contracts collector bench guard lock kafka kafka-jars node-packages compose wheel clean
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ setup-dev: $(VENV)/.dev ## Install also what tests and checks need
 
 demo: $(VENV)/.tellwire ## Run the whole pipeline, with a page to try it on yourself (ARGS=--help says more)
 	@$(BIN)/tellwire demo $(ARGS)
+
+pictures: $(VENV)/.dev ## Take the pictures and the recording of the demo in docs/img anew (needs Chromium)
+	@$(BIN)/python -m tests.pictures $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests; what is missing is skipped and named at the end (with CI=true it fails)
 	@$(BIN)/python -m pytest $(ARGS)

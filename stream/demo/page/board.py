@@ -76,7 +76,8 @@ class View:
     own: Shown | None = None
     bots: collections.OrderedDict[str, Shown] = dataclasses.field(default_factory=collections.OrderedDict)
     """By reference, oldest first."""
-    sessions: list[str] = dataclasses.field(default_factory=list)
+    sessions: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Session ids by reference."""
 
 
 class Board:
@@ -101,7 +102,7 @@ class Board:
         self._views[view] = View()
         if len(self._views) > VIEWS:
             _, old = self._views.popitem(last=False)
-            for session_id in old.sessions:
+            for session_id in old.sessions.values():
                 self._sessions.pop(session_id, None)
         return view
 
@@ -116,7 +117,7 @@ class Board:
         if shown is None:
             shown = Shown(ref=self.ref_of(session_id), who=who, told=told, state="open")
         self._sessions[session_id] = (view, shown)
-        kept.sessions.append(session_id)
+        kept.sessions[shown.ref] = session_id
         if who == "visitor":
             kept.own = shown
         else:
@@ -130,7 +131,8 @@ class Board:
         shown = Shown(ref=secrets.token_hex(3), who="bot", told=told, state="starting")
         kept.bots[shown.ref] = shown
         if len(kept.bots) > BOTS_OF_A_VIEW:
-            kept.bots.popitem(last=False)
+            ref, _ = kept.bots.popitem(last=False)
+            self._sessions.pop(kept.sessions.pop(ref, ""), None)
         self._tell(view, shown)
         return shown
 

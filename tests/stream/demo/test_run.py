@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import io
 import json
 import os
@@ -13,14 +14,16 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import msgspec
 import pytest
 from rich.console import Console
 
-from stream.demo import parts
+from stream.demo import open_page, parts
 from stream.demo.children import Child, DemoError, python, stop_all
 from stream.demo.parts import Choice, Endpoints, environment
 from stream.demo.run import Demo, Started
@@ -246,3 +249,72 @@ def test_without_a_temporary_folder_it_says_so(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     with pytest.raises(DemoError, match=r"^no temporary folder can be made \(No such file or directory\): .*TMPDIR"):
         Demo(Choice(), Console(file=io.StringIO())).run()
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_without_what_the_page_needs_it_goes_on_and_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(open_page, "missing", lambda: "starlette")
+    assert Demo(Choice(seconds=1.0, as_json=True, page=True), Console(file=io.StringIO())).run() == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out.splitlines()[0])["page"] is None
+    told = [line for line in err.splitlines() if line.startswith("no page")]
+    assert told == ["no page: it needs starlette, which is not installed; install tellwire[gateway] to see it"]
+
+
+def test_what_the_page_needs_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert open_page.missing() is None
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else real(name))
+    assert open_page.missing() == "uvicorn"
+
+
+def test_the_page_shows_what_went_through_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway is real, the worker a stand-in: a scripted client's session comes back on the page's stream."""
+    real = parts.command_line
+    monkeypatch.setattr(
+        parts, "command_line", lambda role: real(role) if role == "gateway" else python(str(FAKE), role)
+    )
+    demo = Demo(Choice(seconds=60.0, rate=4.0, as_json=True, page=True), Console(file=io.StringIO()))
+    seen: list[object] = []
+
+    def visit() -> None:
+        try:
+            seen.append(_visit(demo))
+        except BaseException as error:  # noqa: BLE001 - told by the test's own thread
+            seen.append(error)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=visit, daemon=True).start()
+    assert demo.run() == 130
+    (shown,) = seen
+    assert isinstance(shown, dict), shown
+    assert shown["who"] == "bot"
+    assert shown["events"] > 0
+    assert 0 <= shown["published_ms"] <= shown["back_ms"]
+
+
+def _visit(demo: Demo) -> dict[str, object]:
+    """Open the page's session, unleash a bot, and return how the page shows it."""
+    deadline = Deadline(60)
+    while demo.phase != "running":
+        assert deadline.waits(), "the demo does not start"
+    assert demo.page is not None
+    url = demo.page.url
+
+    def ask(path: str, body: object) -> dict[str, str]:
+        headers = {"Origin": url, "Content-Type": "application/json"}
+        request = urllib.request.Request(f"{url}{path}", json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return dict(json.load(answer))
+
+    view = ask("/api/session", {})["view"]
+    ref = ask("/api/bot", {"view": view, "kind": "http_forged"})["ref"]
+    with urllib.request.urlopen(f"{url}/api/live?view={view}", timeout=30) as stream:
+        for line in stream:
+            told = json.loads(line[6:]) if line.startswith(b"data: {") else {}
+            if told.get("ref") == ref and told["events"]:
+                return dict(told)
+    raise AssertionError("the stream has ended")

@@ -127,6 +127,14 @@ def test_a_wide_terminal_shows_the_families() -> None:
     assert re.search(r"○ mouse +30 .* 3 %", text)
 
 
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_it_says_where_the_page_is_with_the_broker_beside_it(width: int, height: int) -> None:
+    lines = text_of(busy(), scene(page="http://127.0.0.1:8471"), width, height)
+    assert lines[1].startswith(" page http://127.0.0.1:8471  embedded broker 127.0.0.1:43003")
+    assert len(lines) == height
+    assert not any("page" in line for line in text_of(busy(), scene(), width, height)[:2])
+
+
 def test_no_claim_about_the_broker_where_it_is_a_real_one() -> None:
     text = "\n".join(text_of(busy(), scene(embedded=False, broker="broker k1:9092", simulation=False), 160, 50))
     assert "broker k1:9092" in text

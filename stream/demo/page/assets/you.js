@@ -156,7 +156,8 @@ class Sends {
   constructor(endpoint) {
     const note = (list) => {
       for (const entry of list.getEntries()) {
-        if (entry.name === endpoint) this.#began.push(performance.timeOrigin + entry.startTime);
+        // By the wall clock of now: the page's own clock stands still while a machine sleeps.
+        if (entry.name === endpoint) this.#began.push(Date.now() - performance.now() + entry.startTime);
       }
       this.#began.splice(0, this.#began.length - 50);
       this.#answer();
@@ -166,7 +167,7 @@ class Sends {
 
   /** Tell `told` how long it took, ms, from the request that was received at this time until now. */
   seen(receivedAt, told) {
-    this.#asked = { receivedAt, now: performance.timeOrigin + performance.now(), told };
+    this.#asked = { receivedAt, now: Date.now(), told };
     this.#answer();
   }
 

@@ -92,6 +92,10 @@ async def test_old_views_and_bots_are_forgotten(monkeypatch: pytest.MonkeyPatch)
     assert not board.knows(views[0])
     assert not board._sessions
     bots = [board.announce(views[5], "a bot") for _ in range(BOTS_OF_A_VIEW + 2)]
+    for number in range(30):
+        bot = board.announce(views[6], "a bot")
+        board.open(views[6], f"s_bot{number}", "bot", "a bot", bot.ref)
+    assert len(board._sessions) == BOTS_OF_A_VIEW
     kept = [told["ref"] for told in events(board.snapshot(views[5]), "session")]
     assert kept == [bot.ref for bot in bots[2:]]
     monkeypatch.setattr(board_module, "CROWD", 10)
