@@ -10,8 +10,8 @@ from features.signals import SIGNALS
 from models.reason_codes import RISK_SUFFIX, TRUST_SUFFIX, code_of
 from schemas.risk import CHANNELS, Action, Reason, RiskEvent
 
-TREND: Final = 60
-"""Latest points of a session's trend that are kept."""
+TREND: Final = 100
+"""Most points of a session's trend; of more every second one goes, so that all of the session is seen."""
 REASONS: Final = 6
 _UPPER: Final = {name: name.upper() for name in ("cdp", "gpu", "ip", "os", "rtt", "tls", "ua", "vpn", "webgl")}
 _CUES: Final = {code_of(name): definition.cue for name, definition in SIGNALS.items()}
@@ -70,6 +70,8 @@ class Shown(msgspec.Struct, kw_only=True):
     """From received by the gateway to read back by this page's server."""
     received_at: int | None = None
     """When the gateway received it, epoch ms."""
+    trend_every: int = 1
+    """So many events a point of the trend."""
     trend: list[list[float | None]] = []
     """Points: observed_s, overall now and so far, and each channel now, in the order of `channels`."""
 
@@ -104,7 +106,6 @@ def words(code: str) -> str:
 def show(shown: Shown, event: RiskEvent, published_ms: int, now_ms: int) -> None:
     """Bring `shown` up to a risk event that was published and read back at these times, epoch ms."""
     decision = event.decision
-    shown.events = event.sequence
     shown.action = decision.action
     shown.methods = [method.replace("_", " ") for method in decision.step_up_methods or []]
     shown.rule = decision.policy.rule.replace("_", " ")
@@ -130,7 +131,13 @@ def show(shown: Shown, event: RiskEvent, published_ms: int, now_ms: int) -> None
         scores.overall_anytime,
         *(channel.now for channel in shown.channels),
     ]
-    shown.trend = [*shown.trend[1 - TREND :], point]
+    # The last point is the latest event's, and stays where it is one of every so many.
+    stays = (shown.events - 1) % shown.trend_every == 0
+    shown.trend = [*(shown.trend if stays else shown.trend[:-1]), point]
+    if len(shown.trend) > TREND:
+        shown.trend = shown.trend[::2]
+        shown.trend_every *= 2
+    shown.events = event.sequence
     if event.is_final:
         shown.state = "final"
 

@@ -27,10 +27,13 @@ export const ms = (value) =>
 
 export const percent = (value) => `${Math.round(100 * value)} %`;
 
-/** Points of a line through values (0 to 1, null: a gap is bridged) over a box. */
-export const line = (values, width, height, pad = 2) => {
-  const known = values.map((value, index) => [index, value]).filter(([, value]) => value !== null);
-  const step = width / Math.max(1, values.length - 1);
+/** Points of a line through values (0 to 1; null: a gap, which is bridged) at their times over a box. */
+export const line = (times, values, width, height, pad = 2) => {
+  const span = times.at(-1) - times[0];
+  const x = (index) => (span > 0 ? ((times[index] - times[0]) / span) * width : 0).toFixed(1);
   const y = (value) => (height - pad - value * (height - 2 * pad)).toFixed(1);
-  return known.map(([index, value]) => `${(index * step).toFixed(1)},${y(value)}`).join(" ");
+  const points = values.flatMap((value, index) => (value === null ? [] : [`${x(index)},${y(value)}`]));
+  // A single point is a level.
+  if (points.length && span <= 0) points.push(`${width},${points.at(-1).split(",")[1]}`);
+  return points.join(" ");
 };

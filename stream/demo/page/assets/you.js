@@ -29,6 +29,7 @@ export const you = (collector, opened) => {
     show: (shown) => {
       if (!shown.action) return;
       verdict(shown);
+      const times = shown.trend.map((point) => point[0]);
       const unscored = new Map();
       for (const [index, channel] of shown.channels.entries()) {
         // What never had a score is told in a line.
@@ -38,7 +39,7 @@ export const you = (collector, opened) => {
           continue;
         }
         if (!channels.has(channel.name)) channels.set(channel.name, channelRow(channel.name));
-        channels.get(channel.name)(channel, shown.trend.map((point) => point[index + 3]));
+        channels.get(channel.name)(channel, times, shown.trend.map((point) => point[index + 3]));
       }
       const told = [...unscored].map(([why, names]) => `${names.join(", ")}: ${why}.`);
       say($("unscored"), told.join(" "));
@@ -79,11 +80,11 @@ const verdict = (shown) => {
   $("gauge").style.strokeDasharray = `${shown.risk} 100`;
   const now = shown.trend.map((point) => point[1]);
   const peak = shown.trend.map((point) => point[2]);
-  const values = now.length > 1 ? now : [...now, ...now];
+  const times = shown.trend.map((point) => point[0]);
   $("trend").replaceChildren(
-    draw("polygon", { class: "area", points: `0,56 ${line(values, 300, 56)} 300,56` }),
-    draw("polyline", { class: "peak", points: line(peak.length > 1 ? peak : [...peak, ...peak], 300, 56) }),
-    draw("polyline", { class: "now", points: line(values, 300, 56) }),
+    draw("polygon", { class: "area", points: `0,56 ${line(times, now, 300, 56)} 300,56` }),
+    draw("polyline", { class: "peak", points: line(times, peak, 300, 56) }),
+    draw("polyline", { class: "now", points: line(times, now, 300, 56) }),
   );
   $("trend").setAttribute("aria-label", `Risk over ${Math.round(shown.observed_s)} seconds: now ${percent(now.at(-1))}, highest ${shown.risk} of 100`);
 };
@@ -100,7 +101,7 @@ const channelRow = (name) => {
   row.dataset.order = String(order.indexOf(name));
   const after = [...$("channels").children].find((other) => Number(other.dataset.order) > Number(row.dataset.order));
   $("channels").insertBefore(row, after ?? null);
-  return (channel, trend) => {
+  return (channel, times, trend) => {
     const has = channel.now !== null;
     row.dataset.state = channel.state;
     say(value, has ? percent(channel.now) : "–");
@@ -108,7 +109,7 @@ const channelRow = (name) => {
     bar.children[0].style.inlineSize = `${100 * (channel.now ?? 0)}%`;
     bar.children[1].style.insetInlineStart = `${100 * (channel.peak ?? 0)}%`;
     bar.children[1].hidden = channel.peak === null;
-    const points = line(trend.length > 1 ? trend : [...trend, ...trend], 90, 24);
+    const points = line(times, trend, 90, 24);
     spark.replaceChildren(...(points ? [draw("polyline", { points })] : []));
   };
 };
