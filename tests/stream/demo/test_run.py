@@ -23,7 +23,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from stream.demo import open_page, parts
+from stream.demo import children, open_page, parts
 from stream.demo.children import Child, DemoError, python, stop_all
 from stream.demo.parts import Choice, Endpoints, environment
 from stream.demo.run import Demo, Started
@@ -272,7 +272,7 @@ def test_what_the_page_needs_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_page_shows_what_went_through_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
     """The gateway is real, the worker a stand-in: a scripted client's session comes back on the page's stream."""
-    real = parts.command_line
+    real = children.command_line
     monkeypatch.setattr(
         parts, "command_line", lambda role: real(role) if role == "gateway" else python(str(FAKE), role)
     )

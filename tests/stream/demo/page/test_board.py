@@ -67,7 +67,7 @@ async def test_the_trend_of_a_long_session_is_bounded() -> None:
     for offset in range(5 * TREND):
         board.take(risk("s", offset, "allow", offset / 2), NOW_MS, NOW_MS, 1.0, None)
         assert len(shown.trend) <= TREND
-    times = [point[0] for point in shown.trend]
+    times = [point[0] or 0.0 for point in shown.trend]
     # From its beginning to its end, in equal steps but for the last one.
     assert times[0] == 0.0
     assert times[-1] == (5 * TREND - 1) / 2
