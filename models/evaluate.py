@@ -39,6 +39,8 @@ from models.evaluate_pointer import (
     unseen_source,
     without_family,
 )
+from models.evaluate_replay import People, people_from, replay_targets
+from models.evaluate_replay import measure as measure_replays
 from models.evaluate_stats import Floats, Interval, share_with_interval
 from models.evaluate_targets import (
     Slice,
@@ -170,6 +172,8 @@ def evaluate(
     tell("what tells sources of people apart")
     people = people_of((table, other), CUT_NAMES.index("5"))
     leaking = leaks(people, bots_of((table, other), CUT_NAMES.index("5")))
+    tell("replays and morphs of people")
+    replays = measure_replays(strokes_of_people(data, truths, train.recipe.every))
     tell("keystrokes")
     engine = Engine.load()
     keys, key_people = keystrokes(
@@ -200,6 +204,7 @@ def evaluate(
             *session_targets(sessions, list(alone), PEOPLE_SOURCES, (*PEOPLE_SOURCES, UNSEEN_POINTER), FOLDS),
             source_target(at_end),
             key_target(keys),
+            *replay_targets(replays),
             *unmeasured(),
         ],
         slices=slices_of(sessions),
@@ -241,6 +246,12 @@ def scored_sessions(
     fold_of = dict(zip(table.person.tolist(), person_folds(table, FOLDS, 1).tolist(), strict=True))
     samples = whole_samples(data, truths, (*SHIPPABLE, UNSEEN_POINTER), every)
     return score_sessions(samples, models, fold_of, PEOPLE_SOURCES)
+
+
+def strokes_of_people(data: Path, truths: dict[str, Truth], every: int) -> People:
+    """Strokes of the people whose sources name them."""
+    samples = [s for s in whole_samples(data, truths, PEOPLE_SOURCES, every) if s.label == 0 and s.person]
+    return people_from([s.recording for s in samples], [str(s.person) for s in samples])
 
 
 def plain_table(data: Path, truths: dict[str, Truth], table: Table, recipe: Recipe, seed: int) -> NDArray[np.float32]:

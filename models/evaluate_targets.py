@@ -78,19 +78,11 @@ class Slice:
 
 UNMEASURED: tuple[tuple[str, str, str, bool], ...] = (
     (
-        "AUC on morphed recordings of people, after 10 / 20 / 100 earlier sessions",
-        "0.75 / 0.85 / 0.95",
-        "0.9 / 0.95 / 0.98",
-        True,
-    ),
-    (
         "people of a left-out source at or above 0.98 after 300 / 1000 of its sessions; bots found there",
         "at most 4 % / 1-3 %; 0.85",
         "1.5-2.5 %; 0.95",
         False,
     ),
-    ("genuine sessions falsely matched as replays", "at most 1e-3", "at most 1e-4", False),
-    ("replays found, mean of the transforms", "0.95", "0.99", True),
 )
 """What is asked and has no measurement yet: figure, at least (or at most), aim, whether higher is better."""
 
@@ -190,7 +182,7 @@ def session_targets(
         if found is not None and can_say(found, mine):
             ever[family] = share_with_interval(found.score[mine] >= BAR, sessions.unit[mine])
     targets.append(
-        _listed(f"bots with score_anytime ever at or above {BAR}", WITH_SOURCE, ("-", "-"), ever, [], higher=True)
+        listed(f"bots with score_anytime ever at or above {BAR}", WITH_SOURCE, ("-", "-"), ever, [], higher=True)
     )
     return targets
 
@@ -209,10 +201,10 @@ def _over_sources(figure: str, left_out: str, sessions: Sessions, found: Mapping
             silent.append(f"{source} ({int(one.people[mine].max(initial=0))} people to rank among)")
             continue
         each[source] = share_with_interval(one.score[mine] >= BAR, sessions.unit[mine])
-    return _listed(figure, left_out, ("2 % within its interval", "the same"), each, silent, higher=False)
+    return listed(figure, left_out, ("2 % within its interval", "the same"), each, silent, higher=False)
 
 
-def _listed(
+def listed(
     figure: str,
     left_out: str,
     asked: tuple[str, str],
@@ -221,6 +213,7 @@ def _listed(
     *,
     higher: bool,
 ) -> Target:
+    """A figure of several sources, families or kinds: each by itself, their mean, and the worst."""
     values = {name: one for name, one in each.items() if not np.isnan(one.value)}
     mean = Interval(float(np.mean([v.value for v in values.values()])), np.nan, np.nan) if values else NOTHING
     worst = (min if higher else max)(values, key=lambda name: values[name].value) if values else ""
@@ -236,7 +229,7 @@ def source_target(flagged: Mapping[str, tuple[Interval, int]]) -> Target:
     each = {source: share for source, (share, ranked) in flagged.items() if ranked >= least}
     silent = [f"{source} ({ranked} people to rank among)" for source, (_, ranked) in flagged.items() if ranked < least]
     figure = f"people of a left-out source at or above {BAR}, before any calibration on it, worst source"
-    return _listed(figure, "source", ("at most 6 %", "at most 3 %"), each, silent, higher=False)
+    return listed(figure, "source", ("at most 6 %", "at most 3 %"), each, silent, higher=False)
 
 
 def key_target(keys: Sequence[KeyResult]) -> Target:
@@ -248,7 +241,7 @@ def key_target(keys: Sequence[KeyResult]) -> Target:
             if np.isnan(before) or one.worst_seed_auc < before:
                 each[one.bots] = Interval(one.worst_seed_auc, np.nan, np.nan)
     figure = "typing bots with random delays, AUC after 40 keys, worst seed and source of people"
-    return _listed(figure, "source (nothing is trained)", ("0.98", "0.995"), each, [], higher=True)
+    return listed(figure, "source (nothing is trained)", ("0.98", "0.995"), each, [], higher=True)
 
 
 def unmeasured() -> list[Target]:
