@@ -15,7 +15,7 @@ from tests.models.recordings import folder, small_world
 from tests.support import pages
 from tests.support.pages import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 PAGE = "docs/how-to/add-a-feature.md"
 COPIED = ("schemas", "features", "models", "stream", "tests", "docs", "pyproject.toml", "README.md")
@@ -59,6 +59,7 @@ def test_the_page_can_be_followed(copy: Path) -> None:
         "PYTHON": sys.executable,
         "PYTHONPATH": str(copy),
         "CI": "",
+        "PYTEST_ADDOPTS": "-o timeout=900",  # the kernel is compiled anew
     }
     said = []
     for block in pages.blocks(PAGE, "sh"):
@@ -71,7 +72,7 @@ def test_the_page_can_be_followed(copy: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=900,
             check=False,
         )
         assert done.returncode == 0, f"{commands}\n{done.stdout[-3000:]}"

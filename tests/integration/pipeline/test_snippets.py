@@ -74,13 +74,13 @@ def test_the_app_of_the_transports_page_handles_each_record(kafka_broker: KafkaB
     topic = kafka_broker.create_topic(partitions=2)
     handled = tmp_path / "handled"
     own = code.replace("localhost:9092", kafka_broker.bootstrap).replace('"events"', f'"{topic}"')
-    own = own.replace('"copy"', f'"copy-{topic}"')
+    own = own.replace('"copying"', f'"copying-{topic}"')
     assert own.count(topic) == 2
-    (tmp_path / "copy.py").write_text(
+    (tmp_path / "copying.py").write_text(
         f"def handle(value):\n    with open({str(handled)!r}, 'ab') as f:\n        f.write(value + b'\\n')\n\n\n{own}"
     )
     written = [f"record {number}".encode() for number in range(50)]
-    process = spawn([sys.executable, str(tmp_path / "copy.py"), "worker", "--without-web"], tmp_path / "log")
+    process = spawn([sys.executable, str(tmp_path / "copying.py"), "worker", "--without-web"], tmp_path / "log")
     try:
         producer = Producer({"bootstrap.servers": kafka_broker.bootstrap})
         for value in written:
