@@ -72,8 +72,9 @@ _RATES = """
 Recorded fingerprints, none of which ships; a strong signal may fire for 0.1 % of people, a medium one for 1 %, and one
 that fires for more is weak. `chrome_windows_2023`: visitors with Chrome on Windows, believed to be people.
 `user_agents_intoli`: traffic of a web site, in which programs are too: a fifth are iPhones whose platform is Linux and
-whose connection tells a round trip, which no iPhone's browser does, so its rates judge nobody. Signals that are not
-listed have no recordings: their severity is a judgement.
+whose connection tells a round trip, which no iPhone's browser does, so its rates judge nobody. `sessions`: people's
+sessions of seven instruments, of those that show enough for the rule; it counts where it ever fires in one. Signals
+that are not listed have no recordings: their severity is a judgement.
 
 | signal | severity | recording | fires for | of | rate | upper end of 95 % |
 |---|---|---|---|---|---|---|

@@ -50,8 +50,8 @@ def forensic_signals(meta: Meta, vector: Vector, found: Found) -> None:
         unreached = max(_known(v["pointer_press_unmoved_ratio"]), _known(v["pointer_press_jump_ratio"]))
         if unreached >= 0.6:
             found["click_without_move"] = round(unreached, 4)
-        elif v["pointer_dwell_zero_ratio"] >= 0.9:
-            found["click_without_move"] = round(v["pointer_dwell_zero_ratio"], 4)
+        if v["pointer_dwell_zero_ratio"] >= 0.9:
+            found["press_without_rest"] = round(v["pointer_dwell_zero_ratio"], 4)
     if v["keystroke_keys"] >= 8.0 and v["keystroke_hold_zero_ratio"] >= 0.6:
         found["zero_ms_hold"] = round(v["keystroke_hold_zero_ratio"], 4)
     fixed = v["pointer_interval_log_sd"] < 0.05 and 25.0 <= v["pointer_interval_ms"] <= 50.0

@@ -21,5 +21,11 @@ RATES: Final[dict[str, dict[str, tuple[int, int]]]] = {
         "emulator": (0, 3433),
         "ua_platform_mismatch": (692, 3433),
     },
+    "sessions": {
+        "click_without_move": (0, 384),
+        "press_without_rest": (17, 384),
+        "cdp_rate": (8, 2728),
+        "zero_ms_hold": (0, 6838),
+    },
 }
 """(people for whom it fires, people) by recording and signal."""

@@ -6,6 +6,7 @@ from features.signal_definition import ASSISTED, signal
 
 _S: Final = "strong"
 _M: Final = "medium"
+_W: Final = "weak"
 
 BEHAVIOUR: Final = (
     signal(
@@ -35,9 +36,20 @@ BEHAVIOUR: Final = (
         _S,
         "behaviour",
         "behaviour",
-        "most presses lie where no path led, or fall without rest on the last point",
+        "most presses lie where no path led",
         "FCaptcha; FP-Agent 2605.01247",
         "touch, pen, keyboard-made clicks",
+        exempt_if=("assistive_technology", "touch_input", "mobile"),
+        stays=False,
+    ),
+    signal(
+        "press_without_rest",
+        _W,
+        "behaviour",
+        "behaviour",
+        "nearly all presses fall without rest on the last point of the path",
+        "FCaptcha",
+        "remote desktops, which bring move and press at once: 7 % of sessions recorded on one",
         exempt_if=("assistive_technology", "touch_input", "mobile"),
         stays=False,
     ),

@@ -66,6 +66,7 @@ DEFAULT_WEIGHTS: Final = SignalWeights(
         "untrusted_events",
         "no_coalesced",
         "click_without_move",
+        "press_without_rest",
         "zero_ms_hold",
         "cdp_rate",
         "value_without_keys",

@@ -1,4 +1,4 @@
-"""Recorded fingerprints as device blocks, and how many of their people each signal fires for.
+"""Recorded fingerprints as device blocks, and how many recorded people each signal fires for.
 
 `python -m models.fingerprints ../shared/data > features/signal_rates.py` writes the figures that the reference page
 shows. The recordings themselves do not ship.
@@ -11,10 +11,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 import pyarrow.parquet as pq
 
+from features.forensics import forensic_signals
 from features.meta import Meta
-from features.signals import derive_signals
+from features.registry import INDEX, N_FEATURES
+from features.session import columns_of, fold_chunk, new_states
+from features.signals import derive_signals, exemption
+from models.dataset import Recording, read_recordings, read_truth
+from models.train_vectors import events_of
 from schemas.telemetry import Collector, Device, Telemetry
 
 PEOPLE: Final = "chrome_windows_2023"
@@ -57,6 +63,19 @@ SHOWN: Final[dict[str, tuple[str, ...]]] = {
     TRAFFIC: ("headless_ua", "plugins_inconsistent", "rtt_zero", "emulator", "ua_platform_mismatch"),
 }
 """Signals of which a recording has what they look at: those of the others would be silent for want of data."""
+
+
+SESSIONS: Final = "sessions"
+"""Sessions of people, recorded by seven instruments."""
+RECORDER_MS: Final = 8.0
+"""Sampling interval that sessions are judged under: recordings declare none, and a rule asks for a fine one."""
+_ENOUGH: Final[dict[str, tuple[str, float]]] = {
+    "click_without_move": ("pointer_presses", 4.0),
+    "press_without_rest": ("pointer_presses", 4.0),
+    "cdp_rate": ("pointer_samples", 60.0),
+    "zero_ms_hold": ("keystroke_keys", 8.0),
+}
+"""Rules on input of which the recordings have what they look at: the feature that says whether there is enough."""
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -121,6 +140,35 @@ def rates(folder: Path) -> dict[str, dict[str, Rate]]:
     return found
 
 
+def session_rates(parquet: Path) -> dict[str, Rate]:
+    """Rate of each rule on input among the sessions of people that show enough: of those in which it ever fires."""
+    truth = read_truth(parquet)
+    fired: Counter[str] = Counter()
+    judged: Counter[str] = Counter()
+    for recording in read_recordings(parquet):
+        if truth[recording.session_id].label == 0:
+            enough, ever = _judge(recording)
+            judged.update(enough)
+            fired.update(enough & ever)
+    return {name: Rate(fired[name], judged[name]) for name in _ENOUGH}
+
+
+def _judge(recording: Recording) -> tuple[set[str], set[str]]:
+    """The rules of which one session shows enough, and those that held after any of its events, none excused."""
+    events = events_of(recording)
+    vectors = np.empty((len(events), N_FEATURES))
+    marks = fold_chunk(new_states(1), np.zeros(len(events), dtype=np.int32), columns_of(events), vectors)
+    meta = Meta()
+    for event in events:
+        meta.observe(event, event.observed_at)
+    meta.sampling_interval_ms = RECORDER_MS
+    ever: dict[str, bool | float | str] = {}
+    for at in np.flatnonzero(marks):
+        forensic_signals(meta, vectors[at], ever)
+    enough = {name for name, (feature, least) in _ENOUGH.items() if vectors[-1, INDEX[feature]] >= least}
+    return enough, {name for name in ever if exemption(name, meta) is None}
+
+
 def render(found: Mapping[str, Mapping[str, Rate]]) -> str:
     """The module `features.signal_rates` with these figures."""
     lines = [
@@ -139,4 +187,5 @@ def render(found: Mapping[str, Mapping[str, Rate]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(render(rates(Path(sys.argv[1]))))
+    data = Path(sys.argv[1])
+    sys.stdout.write(render(rates(data) | {SESSIONS: session_rates(data / "sessions.parquet")}))

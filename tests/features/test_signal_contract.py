@@ -285,6 +285,7 @@ SILENT: dict[str, Fired] = {
     "untrusted_events": on_input(pointer_untrusted_ratio=0.0),
     "no_coalesced": on_input(pointer_coalesced_ratio=0.0, pointer_speed_px_s=1500, pointer_samples=200),
     "click_without_move": on_input(pointer_presses=3, pointer_press_unmoved_ratio=1.0),
+    "press_without_rest": on_input(pointer_presses=9, pointer_dwell_zero_ratio=0.89),
     "zero_ms_hold": on_input(keystroke_keys=7, keystroke_hold_zero_ratio=1.0),
     "cdp_rate": lambda: fired_by_recorder(20.0),
     "value_without_keys": on_input(form_unexplained_ratio=0.0, form_silent_ratio=0.0),

@@ -201,7 +201,7 @@ BEHAVIOUR_CUES: list[tuple[str, dict[str, float]]] = [
     ("untrusted_events", {"pointer_untrusted_ratio": 0.1}),
     ("no_coalesced", {"pointer_coalesced_ratio": 0.0, "pointer_speed_px_s": 2000, "pointer_samples": 200}),
     ("click_without_move", {"pointer_presses": 5, "pointer_press_unmoved_ratio": 0.8}),
-    ("click_without_move", {"pointer_presses": 5, "pointer_dwell_zero_ratio": 1.0}),
+    ("press_without_rest", {"pointer_presses": 5, "pointer_dwell_zero_ratio": 1.0}),
     ("zero_ms_hold", {"keystroke_keys": 10, "keystroke_hold_zero_ratio": 0.9}),
     ("cdp_rate", {"pointer_interval_log_sd": 0.01, "pointer_interval_ms": 33.0, "pointer_samples": 80}),
     ("value_without_keys", {"form_unexplained_ratio": 0.5}),
