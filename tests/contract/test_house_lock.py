@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -120,3 +121,13 @@ def test_a_dependency_out_of_step_is_found() -> None:
         "numpy>=999",
         "no-such-package",
     ]
+
+
+def test_the_lock_of_the_documentations_node_program_pins_with_hashes_and_names_no_registry() -> None:
+    folder = ROOT / "tests" / "node"
+    packages = json.loads((folder / "package-lock.json").read_text())["packages"]
+    assert [name for name, one in packages.items() if "resolved" in one] == []
+    assert [name for name, one in packages.items() if name and not one.get("integrity", "").startswith("sha512-")] == []
+    declared = json.loads((folder / "package.json").read_text())
+    wanted = {**declared["dependencies"], **declared["optionalDependencies"]}
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted
