@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -74,3 +75,32 @@ def test_compose_provisions_the_source_that_they_name() -> None:
     (source,) = yaml.safe_load((folder / "datasources" / "prometheus.yml").read_text())["datasources"]
     assert {"type": source["type"], "uid": source["uid"]} == SOURCE
     assert len(DASHBOARDS) == len(FILES)
+
+
+def test_grafana_finds_in_its_container_what_its_files_name() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    folder = ROOT / "deploy" / "grafana" / "provisioning"
+    grafana = services["grafana"]
+    mounted: dict[str, Path] = {
+        mount.split(":")[1]: ROOT / mount.split(":")[0] for mount in grafana["volumes"] if mount[0] == "."
+    }
+
+    def inside(path: str) -> Path:
+        """The file of this checkout that lies at a path of the container."""
+        (found,) = [
+            source / Path(path).relative_to(target)
+            for target, source in mounted.items()
+            if Path(path).is_relative_to(target)
+        ]
+        return found
+
+    (provider,) = yaml.safe_load((folder / "dashboards" / "tellwire.yml").read_text())["providers"]
+    assert set(inside(provider["options"]["path"]).glob("*.json")) == set(FILES)
+    assert inside(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]) in FILES
+    assert inside("/etc/grafana/provisioning") == folder
+    (source,) = yaml.safe_load((folder / "datasources" / "prometheus.yml").read_text())["datasources"]
+    address = urlsplit(source["url"])
+    assert address.hostname in services
+    ports = [port.rpartition(":")[2] for port in services[str(address.hostname)]["ports"]]
+    assert str(address.port) in ports
+    assert set(grafana["depends_on"]) == {address.hostname}
