@@ -13,7 +13,7 @@ from stream.settings import declared
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "limits.md"
 _NAMED = re.compile(r"`((?:schemas|features|models|stream)[a-z_.]*):([A-Z_]+)`")
 _SETTING = re.compile(r"`(pipeline|redis|learner|gateway)\.([a-z_]+)`")
-SAID_IN_OTHER_WORDS = {"ENTITY_TTL_MS", "FLOWS", "SIGNALS", "STATE_WIDTH", "_REMEMBERED"}
+SAID_IN_OTHER_WORDS = {"ENTITY_TTL_MS", "FLOWS", "SEGMENT_S", "SIGNALS", "STATE_WIDTH", "_REMEMBERED"}
 
 
 def rows() -> list[list[str]]:
@@ -41,12 +41,14 @@ def test_a_declared_number_is_the_stated_one(module: str, name: str, bound: str)
 def test_what_is_said_in_other_words_is_right_too() -> None:
     from features.fold import STATE_WIDTH
     from schemas.base import FLOWS
+    from stream.evaluation import SEGMENT_S
     from stream.state.counters import ENTITY_TTL_MS
     from stream.transport.clientlog import _REMEMBERED
 
     bounds = {name: bound for _, name, bound in names()}
     assert bounds["ENTITY_TTL_MS"].endswith(f"last {ENTITY_TTL_MS // 3_600_000} hours")
     assert bounds["FLOWS"] == str(len(FLOWS))
+    assert bounds["SEGMENT_S"].endswith(f"given way every {SEGMENT_S * 1000:g} ms")
     assert bounds["STATE_WIDTH"].startswith(f"{4 * STATE_WIDTH:,} bytes")
     assert f"{_REMEMBERED} remembered" in bounds["_REMEMBERED"]
 
