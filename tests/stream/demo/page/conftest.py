@@ -54,6 +54,7 @@ def opened(chromium: Browser, pipeline: StandIn) -> Iterator[Callable[..., Opene
             **{"viewport": {"width": 1440, "height": 1000}, "permissions": ["camera"]} | options
         )
         contexts.append(context)
+        context.set_default_timeout(60_000)
         context.add_init_script(
             "window.violations = []; addEventListener('securitypolicyviolation', (event) => "
             "violations.push(`${event.violatedDirective} ${event.blockedURI}`))"
