@@ -6,12 +6,14 @@ from typing import Final
 
 from features.automation import Found
 from features.meta import Meta
-from features.useragent import browser_of, platform_os
+from features.useragent import browser_of, os_of, platform_os
 from features.velocity import WHAT_INDEX
 from schemas.surroundings import Device, Network
 from schemas.telemetry import Telemetry
 
 _TLS_ENGINES = {"chrome", "firefox", "safari"}
+_KERNEL: Final = {"android": "linux", "chromeos": "linux", "ios": "macos"}
+"""Systems whose TCP is another's: what tells them apart is not in its options."""
 BACKWARDS_MS: Final = 60_000
 MOST_ACCOUNTS: Final = {"residential": 8, "hosting": 8, "business": 40}
 """Accounts a day at which an address stands out. Behind carriers, schools and unknown networks nobody can tell."""
@@ -47,6 +49,9 @@ def network_signals(event: Telemetry, meta: Meta, found: Found) -> None:
     tls = (network.tls_class or "").lower()
     if tls and engine not in {"other", tls} and (tls in _TLS_ENGINES or engine in _TLS_ENGINES):
         found["tls_ua_mismatch"] = tls[:64]
+    stated, claimed = platform_os(network.tcp_os or ""), os_of(device.user_agent or "")
+    if "other" not in {stated, claimed} and _KERNEL.get(stated, stated) != _KERNEL.get(claimed, claimed):
+        found["tcp_os_mismatch"] = f"{claimed}/{stated}"
     if device.timezone and network.timezone and offsets_differ(device.timezone, network.timezone, event.effective_at):
         found["tz_ip_mismatch"] = f"{device.timezone}/{network.timezone}"[:64]
     regions = {language.rpartition("-")[2] for language in device.languages or () if _names_region(language)}

@@ -125,7 +125,7 @@ EDGE: Final = (
         "tcp_os_mismatch",
         _M,
         "network",
-        "upstream",
+        "comparison",
         "TCP options of another system than the browser names",
         "Fingerprint os_mismatch",
         "company proxies, phones that share their connection",

@@ -51,9 +51,14 @@ def signals_of(
             or event.network is not None
             or event.capture is not None
         ):
-            found.append(derive_signals(event, meta, vectors[i]))
+            _take(event, meta, vectors[i])
+            if marked:
+                _judge(meta, vectors[i])
+            else:
+                _forget_judged(meta)
+            found.append(signal_values(meta))
         elif marked:
-            _judge(meta, vectors[i], {})
+            _judge(meta, vectors[i])
             found.append(signal_values(meta))
         elif meta.signals:
             _forget_judged(meta)
@@ -69,43 +74,42 @@ def derive_signals(event: Telemetry | Signal, meta: Meta, vector: Vector | None 
     meta: the session's, `event` already observed. vector: the session's features right after the event
     (float64[N_FEATURES]); without it the rules on behaviour are left as they were.
     """
-    found: dict[str, bool | float | str] = {}
-    if isinstance(event, Signal):
-        confidence = upstream_signals(event, meta, vector, found)
-        _judge(meta, vector, found, confidence)
-        return signal_values(meta)
-    if event.device is not None:
-        automation_signals(event.device, found)
-        device_signals(event, meta, found)
-    if event.network is not None or event.device is not None:
-        network_signals(event, meta, found)
-    if event.capture is not None:
-        capture_signals(event.capture, found, is_mobile=meta.mobile)
-    _judge(meta, vector, found)
+    _take(event, meta, vector)
+    if vector is not None:
+        _judge(meta, vector)
     return signal_values(meta)
 
 
-def _judge(
-    meta: Meta,
-    vector: Vector | None,
-    found: dict[str, bool | float | str],
-    confidence: Confidence | None = None,
-) -> None:
-    """Bring the session's signals up to date: with what was found in the event, and the rules on behaviour.
+def _take(event: Telemetry | Signal, meta: Meta, vector: Vector | None) -> None:
+    """Take the facts that an event or an upstream result brings into the session's signals."""
+    found: dict[str, bool | float | str] = {}
+    confidence = None
+    if isinstance(event, Signal):
+        confidence = upstream_signals(event, meta, vector, found)
+    else:
+        if event.device is not None:
+            automation_signals(event.device, found)
+            device_signals(event, meta, found)
+        if event.network is not None or event.device is not None:
+            network_signals(event, meta, found)
+        if event.capture is not None:
+            capture_signals(event.capture, found, is_mobile=meta.mobile)
+    _record(meta, found, confidence)
 
-    confidence: how sure the one is who told what was found; None: as the table says.
-    """
+
+def _judge(meta: Meta, vector: Vector) -> None:
+    """Judge the rules on behaviour anew."""
+    _forget_judged(meta)
+    found: dict[str, bool | float | str] = {}
+    forensic_signals(meta, vector, found)
+    _record(meta, found)
+
+
+def _record(meta: Meta, found: dict[str, bool | float | str], confidence: Confidence | None = None) -> None:
+    """Keep what was found. confidence: how sure the one is who told it; None: as the table says."""
     for name, value in found.items():
         definition = SIGNALS[name]
         meta.signals[name] = SignalRecord(value, definition.severity, confidence or definition.confidence)
-    if vector is None:
-        return
-    _forget_judged(meta)
-    judged: dict[str, bool | float | str] = {}
-    forensic_signals(meta, vector, judged)
-    for name, value in judged.items():
-        definition = SIGNALS[name]
-        meta.signals[name] = SignalRecord(value, definition.severity, definition.confidence)
 
 
 def _forget_judged(meta: Meta) -> None:

@@ -197,6 +197,9 @@ class Network(Block, kw_only=True):
     ua_platform: Annotated[Text | None, Meta(description="Sec-CH-UA-Platform header, without its quotes.")] = None
     ua_mobile: Annotated[bool | None, Meta(description="Sec-CH-UA-Mobile header.")] = None
     tls_class: Annotated[Text | None, Meta(description="Client class by TLS fingerprint, e.g. chrome, python.")] = None
+    tcp_os: Annotated[
+        Text | None, Meta(description="Operating system by TCP fingerprint, e.g. windows, linux, macos.")
+    ] = None
     agent: Annotated[
         Literal["none", "signed", "unsigned", "spoofed"] | None,
         Meta(description="Verdict of the edge on declared agents (Web Bot Auth)."),

@@ -207,6 +207,7 @@ _READ: Final[Mapping[str, Callable[[str], object]]] = {
     "timezone": _text,
     "header_order_ref": _text,
     "tls_class": _text,
+    "tcp_os": _text,
     "agent": _one_of("none", "signed", "unsigned", "spoofed"),
 }
 """How the text of a trusted proxy's header becomes each fact; None: it says nothing that the contract knows."""

@@ -21,6 +21,7 @@ EDGE_FACTS: Final = (
     "timezone",
     "header_order_ref",
     "tls_class",
+    "tcp_os",
     "agent",
 )
 """Fields of `network` that a trusted proxy may tell in a header."""

@@ -253,6 +253,12 @@ SILENT: dict[str, Fired] = {
     "header_hints_mismatch": on_edge(ua_platform="windows", ua_mobile=False),
     "header_language_mismatch": on_edge(languages=["de-AT", "en"]),
     "tz_ip_mismatch": on_edge(timezone="Europe/Paris"),
+    "tcp_os_mismatch": lambda: (
+        fired(build.event(device=Device(user_agent=ANDROID), network=Network(tcp_os="linux")))
+        | fired(build.event(device=Device(user_agent=CHROME), network=Network(tcp_os="unknown")))
+        | fired(build.event(device=Device(), network=Network(tcp_os="linux")))
+        | fired(build.event(device=changed(), network=Network(tcp_os="Windows NT")))
+    ),
     "ip_hosting": on_edge(asn_type="business"),
     "ip_proxy": on_edge(proxy=False),
     "ip_vpn": on_edge(vpn=False),

@@ -139,6 +139,7 @@ NETWORK_CUES = [
     ("ip_tor", Network(tor=True)),
     ("tls_ua_mismatch", Network(tls_class="python")),
     ("tz_ip_mismatch", Network(timezone="America/New_York")),
+    ("tcp_os_mismatch", Network(tcp_os="Linux")),
     ("header_ua_mismatch", Network(user_agent=CHROME.replace("Chrome/", "HeadlessChrome/"))),
     ("header_hints_mismatch", Network(ua_platform="Linux")),
     ("header_language_mismatch", Network(languages=["en-US", "en"])),
