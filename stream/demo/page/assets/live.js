@@ -2,7 +2,7 @@
 import { $, say } from "./dom.js";
 
 const SILENT_MS = 12_000; // numbers come each second: a stream that is silent for longer is gone
-const HIDDEN_MS = 15_000; // a browser has few connections for one site: hidden tabs give theirs back
+const HIDDEN_MS = 5_000; // a browser has few connections for one site: hidden tabs give theirs back
 const LONGEST_MS = 10_000;
 
 export const live = (view, on) => {

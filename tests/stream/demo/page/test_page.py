@@ -272,6 +272,17 @@ def test_hidden_tabs_give_their_connection_back(opened: Load, pipeline: StandIn)
     assert len(pipeline.page._page.fanout) < before
 
 
+def test_who_goes_away_and_comes_back_has_a_live_page(opened: Load) -> None:
+    page = opened().page
+    wait_text(page, "#link-words", "live")
+    page.goto("about:blank")
+    page.go_back()
+    page.wait_for_function("() => document.documentElement.dataset.ready === 'true'")
+    wait_text(page, "#link-words", "live")
+    page.click("#agree-all")
+    use_until_decided(page)
+
+
 def test_without_scripts_nothing_is_collected_or_sent(opened: Load, pipeline: StandIn) -> None:
     before, sessions = len(pipeline.bodies), pipeline.opened
     found = opened(ready=False, java_script_enabled=False)
