@@ -12,6 +12,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -212,18 +213,24 @@ def typed_yes(command: list[str], where: Path, environment: dict[str, str], limi
     person, terminal = pty.openpty()
     try:
         os.write(person, b"y\n" * 200)
-        with (where / "said").open("wb") as sink, contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run(
+        with (where / "said").open("wb") as sink:
+            started = subprocess.Popen(
                 command,
                 cwd=where,
                 env=environment,
                 stdin=terminal,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                check=False,
-                timeout=limit_s,
                 start_new_session=True,
             )
+            try:
+                started.wait(limit_s)
+            finally:  # also where the test itself is ended: nothing that it started stays behind
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(started.pid, signal.SIGKILL)
+                started.wait()
+        return (where / "said").read_text(errors="replace")
+    except subprocess.TimeoutExpired:
         return (where / "said").read_text(errors="replace")
     finally:
         os.close(person)
