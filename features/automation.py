@@ -46,7 +46,8 @@ def automation_signals(device: Device, found: Found) -> None:
     desktop_chrome = browser_of(agent) == "chrome" and not is_mobile(agent)
     if desktop_chrome and device.plugin_count == 0:
         found["plugins_inconsistent"] = True
-    if device.rtt_ms == 0.0 and os_of(agent) != "android":
+    # Without a user agent nobody knows what is usual there.
+    if device.rtt_ms == 0.0 and os_of(agent) not in {"android", "other"}:
         found["rtt_zero"] = True
     if device.notification_permission == "denied" and device.notification_query == "prompt":
         found["permission_contradiction"] = True
@@ -54,7 +55,7 @@ def automation_signals(device: Device, found: Found) -> None:
         found["window_zero"] = True
     if device.native_functions_patched:
         found["stealth_patch"] = device.native_functions_patched[0][:64]
-    if _SOFTWARE_GPU.search(device.gpu_renderer or "") and not is_mobile(agent):
+    if _SOFTWARE_GPU.search(device.gpu_renderer or "") and agent and not is_mobile(agent):
         found["software_renderer"] = True
     like = like_headless(device)
     if like >= LIKE_HEADLESS_LEAST:

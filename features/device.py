@@ -85,7 +85,9 @@ def _system(device: Device, found: Found) -> None:
             stated = platform_os(text) if text else "other"
             # Android and Chrome OS report a Linux platform.
             linux = {stated, claimed} <= {"linux", "android", "chromeos"}
-            if stated not in {"other", claimed} and not linux:
+            # What is missing is no Mac without touch: it may be an iPad that asks for desktop pages.
+            apple = {stated, claimed} == {"macos", "ios"} and device.max_touch_points is None
+            if stated not in {"other", claimed} and not linux and not apple:
                 found["ua_platform_mismatch"] = f"{claimed}/{stated}"
     renderer = device.gpu_renderer or ""
     if claimed not in {"macos", "ios", "other"} and _APPLE_GPU.search(renderer):
