@@ -19,7 +19,7 @@ from models.anomaly_learn import AnomalyLearner
 from models.bot import PointerModel
 from models.calibration import DECLARED_PRIORS, CalibrationBuilder, CalibrationTable
 from models.cells import ANY, Cell, evidence_of
-from models.dataset import Floats
+from models.dataset import DatasetError, Floats
 from models.train_fit import FitSettings, fit, pointer_columns, usable
 from models.train_vectors import OBSERVED, Sample, Table, fold_recordings, in_batches, last_within
 from schemas.risk import CHANNELS
@@ -75,6 +75,8 @@ def anomaly_prior(table: Table, rows: NDArray[np.bool_], settings: AnomalySettin
     for person in np.unique(owner):
         mine = np.flatnonzero(owner == person)
         chosen += rng.choice(mine, size=min(settings.per_person, len(mine)), replace=False).tolist()
+    if not chosen:
+        raise DatasetError("no recorded people with pointer or keys are left to learn from: more groups are needed")
     order = rng.permutation(np.asarray(chosen, dtype=np.int64))
     X = table.X[sample[order], cut[order]].astype(np.float64)
     with np.errstate(all="ignore"):

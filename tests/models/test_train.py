@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from features.registry import REGISTRY_HASH
 from models.artifact import shipped_directory
-from models.dataset import read_recordings, read_truth
+from models.dataset import DatasetError, read_recordings, read_truth
 from models.engine import Engine
 from models.train import TrainSettings, hashes, quick, train
 from models.train_fit import SOURCE_WEIGHT, person_folds, pointer_columns, sample_weights, usable
 from models.train_generators import RUN_GAP_MS, STYLES, corners, counterpart, draw_style, ease
+from models.train_people import anomaly_prior
 from models.train_transforms import RECORDED, draw_instrument, thin, through, window
 from models.train_vectors import Table, tabulate
 from models.train_windows import SHIPPABLE, Recipe, recorded_samples, training_samples, windows_of
@@ -132,6 +133,11 @@ def test_what_is_left_out_leaves_with_what_was_made_from_it(table: Table) -> Non
     assert (table.label[generated] == 1).all()
     assert (fold[(table.label == 1) & ~generated] == -1).all()
     assert set(table.group[table.source == "sapimouse_gen"]) == {"sapimouse"}
+
+
+def test_nobody_to_learn_from_is_said_in_one_line(table: Table) -> None:
+    with pytest.raises(DatasetError, match="no recorded people"):
+        anomaly_prior(table, np.zeros(len(table.group), dtype=bool), TrainSettings().anomaly)
 
 
 def test_rows_after_the_end_tell_nothing_new(table: Table) -> None:
