@@ -99,10 +99,10 @@ def _raise(worker: Worker, text: str) -> None:
     evaluator = worker._pipeline._evaluator
     evaluate = evaluator.evaluate
 
-    def wrapped(owned: Any, items: Any, *rest: Any) -> None:
+    def wrapped(owned: Any, items: Any, *rest: Any) -> Any:
         if any(text.encode() in (item.record.value() or b"") for item in items):
             raise ZeroDivisionError("a defect that one record meets")
-        evaluate(owned, items, *rest)
+        return evaluate(owned, items, *rest)
 
     evaluator.evaluate = wrapped  # type: ignore[method-assign, assignment]
 
