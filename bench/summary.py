@@ -185,13 +185,13 @@ _TAIL: Final = (
 )
 _QUEUED: Final = (
     "At half of the drain rate chunks of four partitions take turns on one thread: an event waits for the chunks that "
-    "are before it, of five milliseconds at most each, and for the other core, which generator, broker, store and "
+    "are before it, two milliseconds or so of each, and for the other core, which generator, broker, store and "
     "reader share."
 )
 _STALLED: Final = (
-    "A chunk of a backlog is cut so that it takes five milliseconds, by what the last ones took; one whose records are "
-    "dearer than theirs takes longer, and so does one during which the collector of garbage or the kernel's scheduler "
-    "takes a turn."
+    "A chunk gives way between its segments, of two milliseconds by what the last ones took; but decoding, encoding "
+    "and producing of its some 270 records are two to four milliseconds in one go each, the clients' threads have the "
+    "same core, and the collector of garbage and the kernel's scheduler take turns of their own."
 )
 _COLD: Final = (
     "Up to 20,000 sessions are in a worker's cache (`pipeline.cached_sessions`); of more, most events have to read "

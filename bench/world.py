@@ -111,10 +111,11 @@ class World:
             try:
                 return sum(one.result().offset for one in found.values())
             except KafkaException:
-                # Of a topic that has just been made anew the client may know the old one's leader.
+                # Of a topic that has just been made anew the client may know the old one's leader and partitions.
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
+                self.broker.admin.list_topics(OUTPUT, timeout=ANSWER_S)
 
     @contextmanager
     def running(self, contestant: Contestant, count: int = 1) -> Iterator[list[Member]]:

@@ -64,6 +64,10 @@ class StandIn:
         told = {"session_id": session_id, "nonce": "n_1", "token": f"v1.{self.opened}.{len(self.renewed)}"}
         return {**told, "expires_at": now + 60_000, "flow": "signup"}
 
+    def bodies_after(self, opened: int) -> list[bytes]:
+        """What sessions sent that were opened behind the first `opened`: a page that was closed may still send."""
+        return [raw for raw in self.bodies if int(json.loads(raw)["token"].split(".")[1]) > opened]
+
     def take(self, raw: bytes) -> dict[str, Any]:
         body = json.loads(raw)
         self.bodies.append(raw)
