@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from tests.fault import table
+from tests.fault.lanes import run_in_lanes
 from tests.fault.row import Budget, Outcome, Row, Verdict, load_rows
-from tests.fault.trial import Grounds, run_row
 from tests.support import UnavailableError
 from tests.support.kafka import KAFKA_VERSION
 
@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--results", type=Path, help="file that keeps results: rows that are in it are shown, not run; new ones join"
     )
+    parser.add_argument("--lanes", type=int, default=2, help="rows side by side, each with servers of its own (2)")
     options = parser.parse_args(arguments)
     # Written to a file or a pipe, the table keeps a width at which it can be read.
     console = Console(width=None if sys.stdout.isatty() else 160)
@@ -54,15 +55,16 @@ def main(arguments: list[str]) -> int:
         return 0
     kept = _read(options.results)
     try:
-        results = _run(chosen, options.budget, console, kept, options.results)
+        results = _run(chosen, options.budget, console, kept, options.results, options.lanes)
     except UnavailableError as missing:
         console.print(str(missing), markup=False)
         return 2
     seconds = sum(outcome.took_s for _, outcome in results.values())
-    console.print(table.rich_table(results, f"Fault matrix, budget {options.budget}, {seconds / 60:.1f} min"))
+    title = f"Fault matrix, budget {options.budget}, {seconds / 60:.1f} min of rows, {options.lanes} at a time"
+    console.print(table.rich_table(results, title))
     failed = _tell_failures(results, console)
     if options.write:
-        table.write(results, _introduction(options.budget, seconds))
+        table.write(results, _introduction(options.budget, seconds, options.lanes))
         console.print(f"written to {table.PAGE}", markup=False)
     return 1 if failed else 0
 
@@ -75,22 +77,20 @@ def _choose(rows: Iterable[Row], wanted: str, budget: Budget) -> list[Row]:
 
 
 def _run(
-    rows: list[Row], budget: Budget, console: Console, kept: dict[str, Outcome], results_file: Path | None
-) -> dict[str, tuple[Row, Outcome]]:
-    results: dict[str, tuple[Row, Outcome]] = {}
-    with Grounds() as grounds:
-        for row in rows:
-            if row.name not in kept:
-                console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {escape(row.name)}: {escape(row.fault)}")
-                told: list[Path] = []
-                kept[row.name] = run_row(row, budget, grounds, told.append)
-                word = table.verdict(row, kept[row.name])
-                console.print(f"         {word} in {kept[row.name].took_s:.0f} s", markup=False, highlight=False)
-                for folder in told:
-                    console.print(f"         its logs: {folder}", markup=False)
-                _write(results_file, kept)
-            results[row.name] = (row, kept[row.name])
-    return results
+    rows: list[Row], budget: Budget, console: Console, kept: dict[str, Outcome], results_file: Path | None, lanes: int
+) -> table.Results:
+    def began(row: Row) -> None:
+        console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {escape(row.name)}: {escape(row.fault)}")
+
+    for done in run_in_lanes([row for row in rows if row.name not in kept], budget, lanes, began):
+        kept[done.row.name] = done.outcome
+        word = table.verdict(done.row, done.outcome)
+        told = f"         {done.row.name}: {word} in {done.outcome.took_s:.0f} s"
+        console.print(told, markup=False, highlight=False)
+        for folder in done.folders:
+            console.print(f"         its logs: {folder}", markup=False)
+        _write(results_file, kept)
+    return {row.name: (row, kept[row.name]) for row in rows}
 
 
 def _tell_failures(results: table.Results, console: Console) -> int:
@@ -102,12 +102,12 @@ def _tell_failures(results: table.Results, console: Console) -> int:
     return failed
 
 
-def _introduction(budget: Budget, seconds: float) -> str:
+def _introduction(budget: Budget, seconds: float, lanes: int) -> str:
     rehearsal = "" if budget == "full" else " This is the short run of CI, not the whole proof."
     return (
         f"Measured with `make faults` on Apache Kafka {KAFKA_VERSION} and real Redis (Valkey), {os.cpu_count()} CPU "
-        f"cores, {seconds / 60:.0f} minutes.{rehearsal} Recovery: from the fault until the slowest partition published "
-        "again. RSS: the highest of any process. A row in which something else is named was run against it to prove "
+        f"cores, {seconds / 60:.0f} minutes of rows, {lanes} at a time.{rehearsal} Recovery: from the fault until the slowest "
+        "partition published again. RSS: the highest of any process. A row in which something else is named was run against it to prove "
         "that the observables see the fault."
     )
 
