@@ -106,9 +106,9 @@ def _introduction(budget: Budget, seconds: float, lanes: int) -> str:
     rehearsal = "" if budget == "full" else " This is the short run of CI, not the whole proof."
     return (
         f"Measured with `make faults` on Apache Kafka {KAFKA_VERSION} and real Redis (Valkey), {os.cpu_count()} CPU "
-        f"cores, {seconds / 60:.0f} minutes of rows, {lanes} at a time.{rehearsal} Recovery: from the fault until the slowest "
-        "partition published again. RSS: the highest of any process. A row in which something else is named was run against it to prove "
-        "that the observables see the fault."
+        f"cores, {seconds / 60:.0f} minutes of rows, {lanes} at a time.{rehearsal} Recovery: from the fault until the "
+        "slowest partition published again. RSS: the highest of any process. A row in which something else is named "
+        "was run against it to prove that the observables see the fault."
     )
 
 
