@@ -107,7 +107,8 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch. Nothing counts before the process is ready."""
+        """Begin to watch. Of silence nothing counts before the process is ready; a held lock counts from now on."""
+        self._arm()
         self._thread.start()
 
     def watch_loop(self) -> None:
@@ -130,6 +131,7 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._over.wait(LOOK_S):
             self._clock.look()
+            self._arm()
             try:
                 stuck = self._look()
             except Exception as error:  # noqa: BLE001 - a watchdog that died would not be missed until it is needed
@@ -142,7 +144,6 @@ class Watchdog:
         health = self._health
         if not health.is_watched:
             self._looked_at = None
-            faulthandler.cancel_dump_traceback_later()
             return None
         polled = self._last_poll()
         if polled is not None and polled != self._poll_seen:
@@ -157,9 +158,14 @@ class Watchdog:
         if self._looked_at is not None and self._degraded is not None:
             self._degraded.look(now - self._looked_at, health.waits_for)
         self._looked_at = now
+        return health.stuck(self._restart_s)
+
+    def _arm(self) -> None:
+        """Wind up the interpreter's own timer; while it starts, too, since kernels do not compile under the lock."""
         if (fd := _stderr()) is not None:
             faulthandler.dump_traceback_later(LOCK_RATIO * self._restart_s, file=fd, exit=True)
-        return health.stuck(self._restart_s)
+        if self._over.is_set():  # closed meanwhile
+            faulthandler.cancel_dump_traceback_later()
 
     def _give_up(self, stuck: Stuck) -> None:
         """Tell, for as long as that may take, and end: nothing of the process is asked to take part."""

@@ -223,7 +223,11 @@ async def main():
     other = asyncio.create_task(waits_for_ever(secret))
     dog.watch_loop()
     dog.start()
+    if how == "lock while starting":
+        ctypes.PyDLL(None).usleep(20_000_000)
     health.ready()
+    if how == "lock at once":
+        ctypes.PyDLL(None).usleep(20_000_000)
     await asyncio.sleep(1.0)
     print("ready", flush=True)
     if how == "loop":
@@ -260,8 +264,9 @@ class TestProcess:
         assert any("task waits_for_ever stands at" in line and "locks.py" in line for line in lines)
         assert "person-4711" not in err
 
-    def test_a_call_that_keeps_pythons_lock_ends_it_through_the_interpreters_own_timer(self) -> None:
-        process = run("lock")
+    @pytest.mark.parametrize("how", ["lock while starting", "lock at once", "lock"])
+    def test_a_call_that_keeps_pythons_lock_ends_it_through_the_interpreters_own_timer(self, how: str) -> None:
+        process = run(how)
         _, err = process.communicate(timeout=30)
         assert process.returncode == 1
         assert "Timeout (0:00:02" in err
