@@ -7,6 +7,7 @@ asks itself to stop. Each has a session of its own, so Ctrl-C in a terminal reac
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -115,6 +116,14 @@ def command_line(*arguments: str) -> list[str]:
     return python("-c", "from stream.demo.children import child; child()", *arguments)
 
 
+def told_by_parent() -> dict[str, str]:
+    """Begin as a child whose first line of input, a JSON object, says what to do; it ends when asked or orphaned."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    told: dict[str, str] = json.loads(_first_line())
+    follow_parent()
+    return told
+
+
 def follow_parent() -> None:
     """Send this process SIGTERM when the demo is gone, as its end of the standard input tells."""
 
@@ -127,7 +136,7 @@ def follow_parent() -> None:
     threading.Thread(target=follow, name="follow-parent", daemon=True).start()
 
 
-def first_line() -> bytes:
+def _first_line() -> bytes:
     """Read the first line of standard input, byte by byte: what follows is for `follow_parent`."""
     line = b""
     while (byte := os.read(0, 1)) not in (b"\n", b""):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
@@ -16,6 +16,7 @@ LOOK_AGAIN_S: Final = 3.0
 _WAIT_S: Final = 15.0
 _MOVING: Final = frozenset({"NOT_COORDINATOR", "COORDINATOR_NOT_AVAILABLE", "COORDINATOR_LOAD_IN_PROGRESS"})
 Place = tuple[str, int]
+Answer = TypeVar("Answer")
 
 
 class Group:
@@ -48,7 +49,7 @@ class Group:
     def members(self) -> Findings:
         """Find who is in it and who owns what."""
         try:
-            group = self._described()
+            group = _once_coordinated(self._described)
         except KafkaException as failed:
             code = failed.args[0].name()
             if code == "GROUP_AUTHORIZATION_FAILED":
@@ -106,16 +107,9 @@ class Group:
             "grant READ on the group to the user of its members",
         )
 
-    def _described(self) -> Any:
-        deadline = time.monotonic() + _WAIT_S
-        while True:
-            try:
-                return self._admin.describe_consumer_groups([self._name], request_timeout=_WAIT_S)[self._name].result()
-            except KafkaException as failed:
-                # A cluster that has just started makes the topic of groups only when first asked for one.
-                if failed.args[0].name() not in _MOVING or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
+    def _described(self, wait_s: float) -> Any:
+        # A cluster that has just started makes the topic of groups only when first asked for one.
+        return self._admin.describe_consumer_groups([self._name], request_timeout=wait_s)[self._name].result()
 
     def lag(self) -> Findings:
         """Find how far behind it is, what it can't read any more, and what does not move. After `members`."""
@@ -161,30 +155,30 @@ class Group:
         # By a consumer, which never joins. librdkafka's administrative client is ended by a segmentation fault where a
         # broker answers that it does not coordinate the group (any more, or yet): librdkafka's issue 5040.
         consumer = Consumer({**self._properties, "group.id": self._name, "enable.auto.commit": False})
-        deadline = time.monotonic() + _WAIT_S
+        asked = [TopicPartition(*place) for place in self._places]
         try:
-            while (found := self._asked(consumer, deadline)) is None:
-                time.sleep(0.2)
+            found = _once_coordinated(lambda wait_s: consumer.committed(asked, timeout=wait_s))
         finally:
             consumer.close()
         return {(one.topic, one.partition): one.offset if one.offset >= 0 else None for one in found}
-
-    def _asked(self, consumer: Consumer, deadline: float) -> list[TopicPartition] | None:
-        """Ask once; None where the group is changing its broker and `deadline` has not come."""
-        try:
-            return consumer.committed(
-                [TopicPartition(*place) for place in self._places], timeout=max(0.1, deadline - time.monotonic())
-            )
-        except KafkaException as failed:
-            if failed.args[0].name() in _MOVING and time.monotonic() < deadline:
-                return None
-            raise
 
     def _ends(self, which: OffsetSpec) -> dict[Place, int]:
         asked = self._admin.list_offsets(
             {TopicPartition(*place): which for place in self._places}, request_timeout=_WAIT_S
         )
         return {(one.topic, one.partition): future.result().offset for one, future in asked.items()}
+
+
+def _once_coordinated(ask: Callable[[float], Answer]) -> Answer:
+    """Ask, with the time that is left for an answer, s; again while the group is changing its coordinator."""
+    deadline = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            return ask(max(0.1, deadline - time.monotonic()))
+        except KafkaException as failed:
+            if failed.args[0].name() not in _MOVING or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def warn_of_name(group: str, other: str) -> Findings:

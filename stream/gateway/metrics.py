@@ -7,12 +7,12 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from stream.metrics import LAG_BUCKETS
+
 REQUEST_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds."""
 SIZE_BUCKETS: Final = (512, 2_048, 8_192, 16_384, 32_768, 65_536, 131_072, 262_144)
 """Bytes."""
-LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0)
-"""Seconds, for timers that come late."""
 
 
 class GatewayMetrics:

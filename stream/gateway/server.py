@@ -7,11 +7,7 @@ share a port (SO_REUSEPORT); they share nothing else.
 import asyncio
 import logging
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
-
-import uvicorn
 
 from schemas.topics import TELEMETRY_TOPIC
 from stream import __version__, kafka_properties
@@ -22,6 +18,7 @@ from stream.gateway.metrics import GatewayMetrics
 from stream.gateway.outlet import Outlet
 from stream.gateway.service import Gateway
 from stream.health import Health
+from stream.http_server import server
 from stream.process import check_topics, new_event_loop, serving
 from stream.settings import Settings, SettingsError
 from stream.stopping import Stop
@@ -35,15 +32,6 @@ BACKLOG: Final = 1_024
 BEAT_S: Final = 0.5
 _PRODUCER_ENDS_S: Final = 1.5
 """Of the limit of a stop: for the producer, and the process itself."""
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn without signal handlers of its own: the process has them from start to end."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
-        yield
 
 
 class GatewayProcess:
@@ -77,20 +65,13 @@ class GatewayProcess:
         )
         check_topics(kafka, [TELEMETRY_TOPIC])
         self._socket = _listen(own.host, own.port)
-        config = uvicorn.Config(
-            make_app(self._gateway, self.metrics, own, connections=self._connections),
-            http=BoundedHttp,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=max(1, int(limits.stop_s - _PRODUCER_ENDS_S - 1)),
-        )
         # It warns of every request that is no HTTP.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-        self._server = _Server(config)
+        self._server = server(
+            make_app(self._gateway, self.metrics, own, connections=self._connections),
+            stop_s=max(1, int(limits.stop_s - _PRODUCER_ENDS_S - 1)),
+            http=BoundedHttp,
+        )
         self._is_dead = False
 
     def run(self) -> None:

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.support import UnavailableError, collector, require
-from tests.support.browser import driven
+from tests.support import collector
+from tests.support.browser import driven_or_skipped
 from tests.support.capture_site import CaptureSite
 
 if TYPE_CHECKING:
@@ -20,14 +20,9 @@ if TYPE_CHECKING:
 SITE = Path(__file__).parent / "site"
 
 
-# Not of the session: while Playwright's plain calls serve, no other test of this process can run an event loop.
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    try:
-        with driven() as browser:
-            yield browser
-    except UnavailableError as missing:
-        require(condition=False, reason=str(missing))
+    yield from driven_or_skipped()
 
 
 @pytest.fixture(scope="module")

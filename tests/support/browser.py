@@ -1,38 +1,24 @@
-"""Starts this machine's Chromium, driven by Playwright: with a fake camera, and nothing of its own on the network."""
+"""Starts this machine's Chromium for tests; where there is none, they say what to install."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tests.support import UnavailableError
+from stream.chromium import installed, launch
+from tests.support import UnavailableError, require
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-_OPTIONS = (
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-    # Nothing but the page talks: no updates, no field trials, no components.
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--metrics-recording-only",
-)
-
 
 def chromium() -> str:
     """Path of a Chromium or Chrome; raise UnavailableError where there is none."""
-    for name in (os.environ.get("CHROMIUM", ""), *_NAMES):
-        found = shutil.which(name) if name else None
-        if found:
-            return found
-    raise UnavailableError("no Chromium: install it (Debian: apt-get install chromium), or name it in CHROMIUM")
+    found = installed()
+    if found is None:
+        raise UnavailableError("no Chromium: install it (Debian: apt-get install chromium), or name it in CHROMIUM")
+    return found
 
 
 @contextlib.contextmanager
@@ -41,12 +27,22 @@ def driven(*options: str) -> Iterator[Browser]:
     path = chromium()
     from playwright.sync_api import sync_playwright  # of the tests' lock
 
-    # Chromium's sandbox needs user namespaces, which containers that run as root seldom have.
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, chromium_sandbox=os.geteuid() != 0, args=[*_OPTIONS, *options]
-        )
+        browser = launch(playwright, path, *options)
         try:
             yield browser
         finally:
             browser.close()
+
+
+def driven_or_skipped() -> Iterator[Browser]:
+    """What a fixture yields: a browser, or its test is skipped (in CI: fails) with what is missing.
+
+    Such a fixture is a module's and not the session's: while Playwright's plain calls serve, no other test of this
+    process can run an event loop.
+    """
+    try:
+        with driven() as browser:
+            yield browser
+    except UnavailableError as missing:
+        require(condition=False, reason=str(missing))

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import importlib.util
 import json
-import os
 import secrets
 import shutil
 import tempfile
@@ -18,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from stream.chromium import drivable
 from stream.demo.children import Child, python
 from stream.demo.page.board import Board
 from stream.demo.page.door import Door, DoorError
@@ -27,7 +26,6 @@ AT_ONCE: Final = 2
 RUN_S: Final = 75.0
 """Longest run of a bot; then it is ended."""
 DRIVEN: Final = "driven"
-_BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
 _STOP_S: Final = 3.0
 
 
@@ -62,25 +60,13 @@ class Run:
     shown: Shown
 
 
-def browser() -> str | None:
-    """Return the path of a Chromium that Playwright can drive here; empty: its own; None: there is none."""
-    if importlib.util.find_spec("playwright") is None:
-        return None
-    for name in (os.environ.get("CHROMIUM", ""), *_BROWSERS):
-        found = shutil.which(name) if name else None
-        if found:
-            return found
-    own = Path(os.environ.get("PLAYWRIGHT_BROWSERS_PATH") or Path.home() / ".cache" / "ms-playwright")
-    return "" if any(own.glob("chromium-*")) else None
-
-
 class Bots:
     """Starts bots, watches them, and ends what is left. `page`: address that a driven browser opens."""
 
     def __init__(self, board: Board, door: Door) -> None:
         self.page = ""
         self._board, self._door = board, door
-        self._browser = browser()
+        self._browser = drivable()
         self.kinds: Sequence[Kind] = (*((_DRIVEN,) if self._browser is not None else ()), *SCRIPTED)
         self._tickets: dict[str, Run] = {}
         self._running: set[asyncio.Task[None]] = set()

@@ -6,26 +6,14 @@ bot like any that does not hide: a headless Chromium that moves in straight line
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import sys
 from typing import Final
 
 from playwright.sync_api import Error, Page, sync_playwright
 
-from stream.demo.children import first_line, follow_parent
+from stream.chromium import launch
+from stream.demo.children import told_by_parent
 
-_OPTIONS: Final = (
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-    # Nothing but the page talks: no updates, no field trials, no components.
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--metrics-recording-only",
-)
 ENTRIES: Final = {
     "name": "Robin Example",
     "email": "robin@example.org",
@@ -58,15 +46,10 @@ def fill(page: Page) -> None:
 
 def main() -> int:
     """Run the bot; returns its exit status."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    told = json.loads(first_line())
-    follow_parent()
+    told = told_by_parent()
     try:
         with sync_playwright() as playwright:
-            # Chromium's sandbox needs user namespaces, which containers that run as root seldom have.
-            browser = playwright.chromium.launch(
-                executable_path=told["browser"] or None, chromium_sandbox=os.geteuid() != 0, args=list(_OPTIONS)
-            )
+            browser = launch(playwright, told["browser"])
             try:
                 page = browser.new_context(viewport={"width": 1280, "height": 900}, permissions=["camera"]).new_page()
                 page.goto(told["url"])

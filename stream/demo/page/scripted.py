@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import json
 import secrets
-import signal
 import sys
 import time
 from typing import Any, Final
@@ -19,7 +18,7 @@ import msgspec
 import numpy as np
 
 from schemas.telemetry import Telemetry
-from stream.demo.children import first_line, follow_parent
+from stream.demo.children import told_by_parent
 from stream.simulation.bots import FAMILIES, stock_of
 from stream.simulation.population import COLLECTOR
 from stream.simulation.recording import Identity, cut
@@ -80,9 +79,7 @@ def send(told: dict[str, str], event: Telemetry) -> None:
 
 def main() -> int:
     """Run the bot; returns its exit status."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    told = json.loads(first_line())
-    follow_parent()
+    told = told_by_parent()
     start_ms = time.time_ns() // 1_000_000
     try:
         for at_ms, event in visit(

@@ -10,11 +10,8 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Final
-
-import uvicorn
 
 from schemas.risk import RiskEvent
 from stream.demo.children import DemoError
@@ -23,21 +20,13 @@ from stream.demo.page.app import HOSTS, Page
 from stream.demo.page.board import Totals
 from stream.demo.page.door import Door
 from stream.demo.page.fanout import Fanout
+from stream.http_server import server
 from stream.simulation.traffic import TruthLine
 
 CLIENTS: Final = 64
 """Pages that are shown live at once; beyond them the oldest connects again."""
 CONNECTIONS: Final = 256
 _STOP_S: Final = 8.0
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn without signal handlers of its own: the demo has them."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
-        yield
 
 
 class PageServer:
@@ -53,21 +42,10 @@ class PageServer:
         self.url = url_of(listener)
         self._page.bots.page = self.url
         self._loop = asyncio.new_event_loop()
-        config = uvicorn.Config(
-            self._page.app(),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=CONNECTIONS,
-            timeout_graceful_shutdown=1,
-        )
         # What goes wrong with one request is no matter for the terminal that shows the demo.
         for name in ("uvicorn", "uvicorn.error", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self._server = _Server(config)
+        self._server = server(self._page.app(), stop_s=1, limit_concurrency=CONNECTIONS)
         self._thread = threading.Thread(target=self._run, name="demo-page", daemon=True)
 
     def start(self) -> None:

@@ -15,7 +15,15 @@ def test_a_missing_extra_is_told(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for module in [*sys.modules]:
-        if module.startswith(("stream.gateway.app", "stream.gateway.server", "stream.gateway.bounded", "uvicorn.prot")):
+        if module.startswith(
+            (
+                "stream.gateway.app",
+                "stream.gateway.server",
+                "stream.gateway.bounded",
+                "stream.http_server",
+                "uvicorn.prot",
+            )
+        ):
             monkeypatch.delitem(sys.modules, module)
     for module in [each for each in sys.modules if each.partition(".")[0] == name]:
         monkeypatch.delitem(sys.modules, module)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.stream.demo.page.stand_in import StandIn
-from tests.support import UnavailableError, require
-from tests.support.browser import driven
+from tests.support.browser import driven_or_skipped
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -26,14 +25,9 @@ class Opened:
     """Every address that was asked."""
 
 
-# Not of the session: while Playwright's plain calls serve, no other test of this process can run an event loop.
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    try:
-        with driven() as browser:
-            yield browser
-    except UnavailableError as missing:
-        require(condition=False, reason=str(missing))
+    yield from driven_or_skipped()
 
 
 @pytest.fixture(scope="module")
