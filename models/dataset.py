@@ -319,7 +319,7 @@ def read_records(path: Path) -> Iterator[Telemetry]:
     A record of another type (an upstream signal) is passed over. Raises DatasetError with the line's number, or when
     the file cannot be read (any more).
     """
-    for number, line in _lines(path):
+    for number, line in lines_of(path):
         record = line.strip()
         if not record:
             continue
@@ -333,8 +333,8 @@ def read_records(path: Path) -> Iterator[Telemetry]:
             yield event
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Lines of a file that may be compressed, counted from 1. Raises DatasetError."""
+def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Lines of a file that may be compressed (.gz), counted from 1. Raises DatasetError."""
     opener = gzip.open if path.name.endswith(".gz") else open
     number = 0
     try:

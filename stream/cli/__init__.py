@@ -19,6 +19,7 @@ from stream.cli import (
     doctor,
     erase,
     evaluate,
+    explain,
     features,
     gateway,
     learner,
@@ -60,6 +61,7 @@ app.command("worker")(worker.worker)
 app.command("learner")(learner.learner)
 app.command("gateway")(gateway.gateway)
 app.command("score")(score.score)
+app.command("explain")(explain.explain)
 app.command("doctor")(doctor.doctor)
 app.command("erase")(erase.erase)
 app.command("train")(train.train)

@@ -47,10 +47,11 @@ def list_dead_letters(
     """
     from stream import dead_letter_log
     from stream.cli import dlq_report
+    from stream.cli.when import since_ms
     from stream.dead_letter_index import Filter
 
-    chosen, since_ms = Filter(_reasons(reason), partition or ()), _since_ms(since)
-    with dead_letter_log.read(_consumer(config), since_ms) as found:
+    chosen, from_ms = Filter(_reasons(reason), partition or ()), since_ms(since) if since else None
+    with dead_letter_log.read(_consumer(config), from_ms) as found:
         if as_json:
             _print_json(dlq_report.listed(found, chosen, limit))
         else:
@@ -128,19 +129,20 @@ def redrive(  # noqa: PLR0917 - typer calls it by name
     """
     from stream import dead_letter_log
     from stream.cli import dlq_report
+    from stream.cli.when import since_ms
     from stream.redrive import Choice, Mend, Outcome, choose
 
     ids = list(dict.fromkeys(_place(text) for text in dead_letters or ()))
     _check_choice(ids, filtered=bool(reason or partition or since or every), value_file=value_file)
     choice = Choice(ids, _reasons(reason), partition or (), again)
-    since_ms = _since_ms(since)
+    from_ms = since_ms(since) if since else None
     mend = Mend(_mended(value_file), key_from_value, checked=not unchecked)
     if as_json and not (yes or dry_run):
         raise _usage("--json asks nothing: give --yes to send, or --dry-run")
     properties = _consumer(config)
     run = _redrive(config, properties, mend)
     outcome = Outcome()
-    with dead_letter_log.read(properties, since_ms, ids) as found:
+    with dead_letter_log.read(properties, from_ms, ids) as found:
         run.plan(choose(found, choice, outcome), outcome, limit)
     if not as_json:
         dlq_report.print_plan(outcome)
@@ -280,25 +282,6 @@ def _reasons(given: Sequence[str] | None) -> Sequence[str]:
         msg = f"no such reason: {', '.join(unknown)}; there are {', '.join(DeadLetterReason)}"
         raise typer.BadParameter(msg, param_hint="--reason")
     return given or ()
-
-
-def _since_ms(text: str | None) -> int | None:
-    import re
-    import time
-    from datetime import UTC, datetime
-
-    if text is None:
-        return None
-    ago = re.fullmatch(r"(\d{1,9})([smhd])", text)
-    if ago:
-        seconds = int(ago[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[ago[2]]
-        return max(0, time.time_ns() // 1_000_000 - seconds * 1_000)
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        msg = "give 90s, 30m, 24h, 7d, or a time such as 2026-01-31T08:00 (UTC, where it names no zone)"
-        raise typer.BadParameter(msg, param_hint="--since") from None
-    return max(0, int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1_000))
 
 
 def _usage(line: str) -> Exception:

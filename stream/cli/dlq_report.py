@@ -1,7 +1,6 @@
 """How dead letters are told: as tables for people and as JSON for programs, with everything from outside escaped."""
 
 import base64
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from schemas.meanings import REASONS
 from stream.cli.listing import Listing
 from stream.dead_letter_index import DeadLetter, DeadLetterIndex, Filter, Group, Known
 from stream.origin import without_origin
+from stream.plain_text import escaped, printable
 from stream.records import place
 from stream.redrive import Outcome
 from stream.transport.headers import headers_of
@@ -27,20 +27,6 @@ NAME_CHARS: Final = 40
 SENSITIVE: Final = "What follows came from outside and may be personal data: keep it out of tickets and chats."
 
 Json = dict[str, Any]
-
-
-def printable(text: str) -> str:
-    """Return text without what steers a terminal or hides: control, format and unassigned characters are escaped."""
-    return "".join(each if _is_plain(each) else f"\\u{{{ord(each):x}}}" for each in text)
-
-
-def escaped(value: bytes) -> str:
-    """Return bytes as one line of text: UTF-8 where they are, hex where not, and nothing that steers a terminal."""
-    return printable(value.decode("utf-8", errors="backslashreplace"))
-
-
-def _is_plain(character: str) -> bool:
-    return character == " " or unicodedata.category(character)[0] not in "CZ"
 
 
 def listed(found: DeadLetterIndex, chosen: Filter, limit: int) -> Json:

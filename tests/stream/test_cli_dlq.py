@@ -17,8 +17,8 @@ from confluent_kafka import KafkaError, Message
 
 from schemas.deadletter import DeadLetterReason as Reason
 from stream import dead_letter_log
-from stream.cli.dlq_report import escaped, printable
 from stream.dead_letter_index import DeadLetterIndex, Known
+from stream.plain_text import escaped, printable
 from stream.topics import BrokerError
 from tests.stream.core.doubles import record
 from tests.stream.dlq_bench import SECRET, Bench, opened_bench

@@ -83,6 +83,10 @@ class World:
     processes: dict[str, Process] = field(default_factory=dict)
     letters: list[str] = field(default_factory=list)
     good: bytes = b""
+    session: str = ""
+    """A session that was scored."""
+    lines: dict[str, bytes] = field(default_factory=dict)
+    """Its topics as files: telemetry, and the risk events that answered."""
     gateway_port: int = field(default_factory=lambda: free_ports(1)[0])
     held: set[str] = field(default_factory=set)
     """Commands that only look and were run."""
@@ -102,6 +106,10 @@ class World:
         self.pipeline.wait_answered(self.processes["worker"], len(records))
         refused = {one["reason"]: one["id"] for one in told(self.pipeline, "list")["latest"]}
         self.letters = [refused["key_mismatch"], refused["malformed_json"]]
+        answers = self.pipeline.risk_events()
+        self.session = answers[-1].session_id
+        self.lines["day.jsonl"] = b"".join(value + b"\n" for _, value in records if value)
+        self.lines["events.jsonl"] = b"".join(encode(event) + b"\n" for event in answers)
         self._write_tools()
 
     def _write_tools(self) -> None:
@@ -133,6 +141,7 @@ class World:
             "2:17": identity,
             "2:18": key,
             "check DIRECTORY": "check models",
+            "explain ses_7Qm2vXb9": f"explain {self.session}",
             "--topic risk.events": "--topic risk.events --from-beginning",  # nothing more comes here
             "/srv/tellwire": str(self.home / "srv"),
         }
@@ -170,6 +179,8 @@ class World:
         (made / ".venv").symlink_to(Path(sys.prefix))
         for policy in (made / "policy.toml", made / "policy-next.toml", self.home / "srv" / "policy.toml"):
             shutil.copy(ROOT / "models" / "policies" / "default.toml", policy)
+        for name, lines in self.lines.items():
+            (made / name).write_bytes(lines)
         for name, program in programs(page).items():
             (made / name).write_text(program)
         return made
