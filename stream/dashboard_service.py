@@ -177,6 +177,33 @@ SERVICE: Final = Dashboard(
                 Panel(
                     "Duration", "Kafka's acknowledgement included.", "s", quantiles("tellwire_gateway_request_seconds")
                 ),
+                Panel(
+                    "Connections",
+                    "Of clients, open, of each gateway; beyond gateway.max_connections it answers 503.",
+                    "short",
+                    (("tellwire_gateway_connections", "{{instance}}"),),
+                ),
+                Panel(
+                    "Memory held by bodies",
+                    "Being read, and on their way to Kafka: all of a gateway's, and the most of one address.",
+                    "bytes",
+                    (
+                        ("tellwire_gateway_in_flight_bytes", "{{instance}}"),
+                        ("tellwire_gateway_ip_in_flight_bytes", "{{instance}}: one address"),
+                    ),
+                ),
+                Panel("Event loop late", "Of its timers.", "s", quantiles("tellwire_gateway_loop_lag_seconds")),
+                Panel(
+                    "Told to wait",
+                    "Requests beyond a rate or a share, by whose; they are sent again.",
+                    "reqps",
+                    (
+                        (
+                            "sum by (scope) (rate(tellwire_gateway_rate_limited_total[$__rate_interval])) > 0",
+                            "{{scope}}",
+                        ),
+                    ),
+                ),
             ),
         ),
     ),

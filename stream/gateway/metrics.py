@@ -49,7 +49,7 @@ class GatewayMetrics:
         )
         self.rate_limited = Counter(
             "tellwire_gateway_rate_limited_total",
-            "Requests beyond a rate: of their address, session, origin or tenant.",
+            "Requests beyond a rate: of their address, session, origin or tenant; beyond an address's share: ip_bytes.",
             ["scope"],
             registry=r,
         )
@@ -66,6 +66,11 @@ class GatewayMetrics:
         self.in_flight_bytes = Gauge(
             "tellwire_gateway_in_flight_bytes",
             "Bytes of bodies that are being read, and handed to the producer and not acknowledged.",
+            registry=r,
+        )
+        self.ip_in_flight_bytes = Gauge(
+            "tellwire_gateway_ip_in_flight_bytes",
+            "Bytes of bodies that came and are not answered yet, of the address that has most of them.",
             registry=r,
         )
         self.connections = Gauge("tellwire_gateway_connections", "Open connections of clients.", registry=r)

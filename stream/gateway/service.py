@@ -19,6 +19,7 @@ from stream.gateway.outlet import Outlet
 from stream.gateway.rates import Buckets
 from stream.gateway.records import Added, EventRefused, RecordMaker
 from stream.gateway.settings import GatewaySettings
+from stream.gateway.shares import Shares
 from stream.gateway.tokens import Session, Tokens
 from stream.gateway.wire import (
     MAX_EVENTS,
@@ -91,6 +92,7 @@ class Gateway:
         self._origins = {origin.encode(): tenant for origin, tenant in own.origins.items()}
         self._by_ip = Buckets(own.ip_rate_per_s, own.ip_burst, own.rate_entries)
         self._by_session = Buckets(own.session_rate_per_s, own.session_burst, own.rate_entries)
+        self._shares = Shares(own.ip_in_flight_bytes, metrics.rate_limited.labels("ip_bytes").inc)
         # Only names that the settings hold come here.
         self._by_origin = Buckets(own.origin_rate_per_s, own.origin_burst, len(own.origins) + len(own.tenants) + 1)
         self._batch = RecordDecoder((TelemetryBatch,), max_bytes=own.max_body_bytes, keyed_by_session=False).decode
@@ -100,6 +102,7 @@ class Gateway:
         """Bring the gauges up to now."""
         self._metrics.rate_entries.labels("ip").set(len(self._by_ip))
         self._metrics.rate_entries.labels("session").set(len(self._by_session))
+        self._metrics.ip_in_flight_bytes.set(self._shares.largest_bytes)
 
     # --- sessions ----------------------------------------------------------------------------------
 
@@ -147,11 +150,26 @@ class Gateway:
         client = self._edge.client(head.peer, head.headers)
         self._take("ip", client.rate_key)
         origin_tenant = self._check_head(head)
-        limit = self._settings.max_body_bytes
-        self._outlet.check(min(_length_of(head), limit))  # what is larger is refused for that
-        with self._outlet.reading() as count:
-            body = await read_body(limit, count)
+        announced = min(_length_of(head), self._settings.max_body_bytes)  # what is larger is refused for that
+        self._outlet.check(announced)
+        with self._shares.holding(client.rate_key, announced) as count_share:
+            body = await self._whole(read_body, count_share)
+            return await self._produced(head, client, origin_tenant, body, observed_at)
+
+    async def _whole(self, read_body: ReadBody, count_share: Callable[[int], None]) -> bytes:
+        with self._outlet.reading() as count_all:
+
+            def count(size: int) -> None:
+                count_share(size)
+                count_all(size)
+
+            body = await read_body(self._settings.max_body_bytes, count)
         self._metrics.body_bytes.observe(len(body))
+        return body
+
+    async def _produced(
+        self, head: Head, client: Client, origin_tenant: str | None, body: bytes, observed_at: int
+    ) -> TelemetryTaken:
         batch = _decoded(self._batch, body)
         if len(batch.events) > MAX_EVENTS:
             raise Refusal("too_many_events", f"one request takes at most {MAX_EVENTS} events")

@@ -96,6 +96,12 @@ class GatewaySettings(Section):
         le=4_294_967_296,
         description="Bytes of bodies being read and of what Kafka has not acknowledged; beyond: 503.",
     )
+    ip_in_flight_bytes: int = Field(
+        4_194_304,
+        ge=4 * MAX_TELEMETRY_BYTES,
+        le=4_294_967_296,
+        description="Bytes of one address's bodies (IPv6: of a /64's) that came and are not answered yet; beyond: 429.",
+    )
     produce_deadline_s: float = Field(
         5.0, ge=0.5, le=60, description="Longest wait for Kafka's acknowledgement of a request; then 503, s."
     )

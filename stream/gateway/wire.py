@@ -79,7 +79,7 @@ class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
     code: str
     detail: str
     scope: str | None = None
-    """Whose rate was exceeded: ip, session, origin or tenant."""
+    """Whose rate was exceeded: ip, session, origin or tenant; ip_bytes: the share of memory of an address."""
     retry_after_s: int | None = None
     refused: list[RefusedEvent] | None = None
 
