@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from stream.demo.view import Scene
 
 PAGE_PORT: Final = 8_471
-GATEWAY_PORT: Final = 8_470
 TOTALS_EVERY_S: Final = 1.0
 TENANT: Final = "demo"
 NEEDED: Final = ("starlette", "uvicorn", "httptools")
@@ -49,7 +48,10 @@ class OpenPage:
         listener = server.listen(port, PAGE_PORT)
         try:
             self.metrics_port, free = free_ports(2)
-            gateway_port = GATEWAY_PORT if is_free(GATEWAY_PORT) else free
+            # Below the page's own port, which no other demo can have: gateways share a port where they can, so of two
+            # demos that start at once with the same one each would get some of the other's requests.
+            below = listener.getsockname()[1] - 1
+            gateway_port = below if below and is_free(below) else free
             secret = secrets.token_hex(32)
             self._server: PageServer = server.PageServer(listener, Door(gateway_port, secret))
         except BaseException:

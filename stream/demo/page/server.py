@@ -57,6 +57,8 @@ class PageServer:
         if self._thread.is_alive():
             self._call(self._leave)
             self._thread.join(_STOP_S)
+        elif not self._loop.is_closed():  # it never served
+            self._loop.close()
         self._listener.close()
 
     def take(self, event: RiskEvent, published_ms: int, now_ms: int, truth: TruthLine | None) -> None:
