@@ -15,6 +15,7 @@ from typing import Final
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOCTTY", 0)
 """O_NONBLOCK: to open a FIFO that nobody writes to would wait for ever."""
 _KINDS: Final = (
+    (stat.S_ISREG, "a regular file"),
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISLNK, "a symbolic link"),
     (stat.S_ISFIFO, "a FIFO"),
@@ -38,7 +39,8 @@ def opened_folder(path: Path) -> Iterator[int]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
     except OSError as error:
-        why = "is not a folder" if error.errno == errno.ENOTDIR else f"cannot be read: {error.strerror}"
+        is_other = error.errno == errno.ENOTDIR
+        why = f"is {_kind_at(path)}, not a folder" if is_other else f"cannot be read: {error.strerror}"
         raise UnreadableFileError(why) from None
     try:
         yield descriptor
@@ -70,8 +72,7 @@ def read_regular(name: str | Path, max_bytes: int, *, folder: int | None = None,
 def _read(descriptor: int, max_bytes: int) -> bytes:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
-        kind = next((words for is_one, words in _KINDS if is_one(found.st_mode)), "something else")
-        raise UnreadableFileError(f"is {kind}, not a regular file")
+        raise UnreadableFileError(f"is {_kind(found.st_mode)}, not a regular file")
     if found.st_size > max_bytes:
         raise UnreadableFileError(f"has {found.st_size} bytes, at most {max_bytes} are allowed")
     parts: list[bytes] = []
@@ -83,3 +84,14 @@ def _read(descriptor: int, max_bytes: int) -> bytes:
         parts.append(part)
         left -= len(part)
     return b"".join(parts)
+
+
+def _kind_at(path: Path) -> str:
+    try:
+        return _kind(path.stat().st_mode)
+    except OSError:
+        return "no longer there"
+
+
+def _kind(mode: int) -> str:
+    return next((words for is_one, words in _KINDS if is_one(mode)), "something else")

@@ -114,6 +114,16 @@ def test_every_corrupt_form_is_refused_with_one_line(form: str, tmp_path: Path) 
     assert "copy" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("form", "kind"), [("a file for a folder", "a regular file"), ("a FIFO for a folder", "a FIFO")]
+)
+def test_what_is_there_in_place_of_a_folder_is_told(form: str, kind: str, tmp_path: Path) -> None:
+    folder = copy_shipped(tmp_path / "models")
+    FORMS[form](folder)
+    with pytest.raises(ArtifactError, match=f"models: is {kind}, not a folder"):
+        load(folder)
+
+
 @given(at=st.floats(0.0, 1.0), bit=st.integers(0, 7), name=st.sampled_from([artifact.MANIFEST, artifact.SEAL]))
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_no_bit_of_manifest_or_seal_flips_unseen(folder: Path, at: float, bit: int, name: str) -> None:
