@@ -85,6 +85,7 @@ def watchdog_ends_it(trial: Trial) -> None:
         before = pipeline.ends(EVENTS)
         worker = start_stuck(pipeline, 600, **settings)
         wait_moving(pipeline, worker, before)
+        time.sleep(3.0)  # it moves, but what came while it stood still is to be done before the next fault
     load.stop()
     pipeline.wait_committed(worker)
     trial.judge(pipeline, recovery_limit_s=15.0)
