@@ -9,13 +9,11 @@ up once, and only a block comes after a step-up.
 from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
-from features.signals import SIGNALS
-from models.policy import ACTION_RANK, FlowPolicy, LoadedPolicy, Rule
+from models.policy import ACTION_RANK, BEHAVIOUR_SIGNALS, FlowPolicy, LoadedPolicy, Rule
 from schemas.risk import Action, Decision, RiskLevel, SignalValue, Velocity
 from schemas.risk import Policy as PolicyRef
 
 BEHAVIOUR_CHANNELS: Final = frozenset(("bot", "anomaly"))
-BEHAVIOUR_SIGNALS: Final = frozenset(name for name, signal in SIGNALS.items() if signal.category == "behaviour")
 _SEVERITY_RANK: Final = {"weak": 0, "medium": 1, "strong": 2}
 
 
@@ -142,6 +140,8 @@ def _holds(rule: Rule, facts: Facts) -> bool:
     if rule.min_overall_anytime is not None and facts.overall_anytime < rule.min_overall_anytime:
         return False
     if rule.any_signal is not None and not any(_counts(facts.signals.get(name)) for name in rule.any_signal):
+        return False
+    if isinstance(rule.unless, list) and any(_counts(facts.signals.get(name)) for name in rule.unless):
         return False
     if rule.severity is not None:
         least = _SEVERITY_RANK[rule.severity.at_least]

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
+from features.signal_table import SIGNALS
 from models.errors import PolicyError
 from models.regular_file import UnreadableFileError, read_regular
 from schemas.base import FLOWS, Flow, Name
@@ -75,7 +76,10 @@ class VelocityCondition(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An action when every condition given holds; in all flows unless `flows` names some."""
+    """An action when every condition given holds; in all flows unless `flows` names some.
+
+    `unless` is the rule's own exemption: where one of these signals fired and counts, the rule does not hold.
+    """
 
     id: Name
     action: Literal["step_up", "block"]
@@ -84,6 +88,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     severity: SeverityCondition | None = None
     velocity: VelocityCondition | None = None
     min_overall_anytime: Threshold | None = None
+    # Unset, it is no part of what is hashed: a file without it keeps its revision.
+    unless: Annotated[list[Name], Meta(min_length=1, max_length=64)] | UnsetType = UNSET
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -177,11 +183,19 @@ def _check_rules(policy: Policy, name: str, known_signals: Collection[str] | Non
             raise PolicyError(f"{where} has no condition; any_signal, severity or velocity is needed")
         if rule.action == "block" and rule.any_signal is None and rule.severity is None:
             raise PolicyError(f"{where} blocks without a fact; any_signal or severity is needed")
-        named = [*(rule.any_signal or []), *(rule.severity.exclude if rule.severity else [])]
+        behaviour = [name for name in rule.any_signal or [] if name in BEHAVIOUR_SIGNALS]
+        if rule.action == "block" and behaviour and rule.severity is None:
+            raise PolicyError(
+                f"{where} blocks on {behaviour[0]}, which is behaviour, and behaviour alone never blocks; add severity"
+            )
+        excused = rule.unless if isinstance(rule.unless, list) else []
+        named = [*(rule.any_signal or []), *(rule.severity.exclude if rule.severity else []), *excused]
         unknown = [s for s in named if known_signals is not None and s not in known_signals]
         if unknown:
             raise PolicyError(f"{where} names the signal {unknown[0]}, which does not exist")
 
 
+BEHAVIOUR_SIGNALS: Final = frozenset(name for name, signal in SIGNALS.items() if signal.category == "behaviour")
+"""What was read off the input: with it alone nothing is blocked."""
 RESERVED_RULES: Final = ("none", "score_step_up", "score_block", "degraded", "latched")
 """Names under which decisions without a rule of the file are reported."""

@@ -23,6 +23,7 @@ from stream.cli import (
     features,
     gateway,
     learner,
+    policy,
     score,
     topics,
     train,
@@ -70,6 +71,7 @@ app.command("warm-up")(warm_up.warm_up)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(artefacts.app, name="artefacts")
+app.add_typer(policy.app, name="policy")
 app.add_typer(config.app, name="config")
 app.add_typer(features.app, name="features")
 

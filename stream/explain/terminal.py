@@ -202,7 +202,8 @@ def _rest(story: Story, width: int, marks: g.Glyphs) -> list[Text]:
         if score is not None and score.calibration is not None:
             cal = score.calibration
             state = words.CALIBRATION.get(cal.state, cal.state)
-            found.append(Text(f" {name} is ranked among {cal.n_people} people of {cal.cell}: {state}", g.MUTED))
+            people = f"{cal.n_people} people" if cal.n_people else "no people yet, a stated prior"
+            found.append(Text(f" {name} is ranked among {people} of {cal.cell}: {state}", g.MUTED))
         elif score is not None and score.state != "not_expected":
             found.append(Text(f" {name}: {words.STATES.get(score.state, score.state)}", g.MUTED))
     found += [Text(f" {name} was missing in {n} evaluations", "bold") for name, n in sorted(story.degraded.items())]

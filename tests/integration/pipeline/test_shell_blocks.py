@@ -46,6 +46,7 @@ NOT_RUN = {
 }
 MAY_SAY = {
     r"tellwire doctor.*": (1, ""),  # one broker has no replicas, and it says so
+    r"tellwire policy diff .*": (1, "changes"),  # a finding, and the page says so
     r"curl .*store_.waiting_partitions.*": (1, ""),  # series that appear only while something waits
     r"kafka-configs.sh .*consumer.session.timeout.*": (1, "group.consumer.min."),  # the page: first lower the broker's
 }
