@@ -17,7 +17,7 @@ LOCK_ALONE := $(UV) pip compile -q --universal --python-version 3.11 --generate-
 	--no-annotate
 LOCK := $(LOCK_ALONE) --extra embedded --extra gateway --extra train --group build
 
-.PHONY: help setup setup-dev demo pictures test faults fuzz lint format contracts collector bench guard lock kafka kafka-jars node-packages compose wheel clean
+.PHONY: help setup setup-dev demo pictures test faults fuzz lint format contracts collector bench guard lock kafka kafka-jars node-packages redteam redteam-tools compose wheel clean
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -37,6 +37,11 @@ test: $(VENV)/.dev ## Run all tests; what is missing is skipped and named at the
 
 faults: $(VENV)/.dev ## Inject every fault of the matrix and prove what holds (ARGS="--budget ci": the short run)
 	@$(BIN)/python -m tests.fault $(ARGS)
+
+redteam: $(VENV)/.dev redteam-tools ## Attack the whole pipeline with driven browsers and forged telemetry, and write docs/reference/red-team.md (ARGS=--help; needs Chromium)
+	@$(BIN)/tellwire redteam --recordings .cache/redteam --out docs $(ARGS)
+
+redteam-tools: redteam/.venv/.stamp redteam/node_modules/.stamp ## Fetch the red team's attackers into environments of their own (once; needs npm)
 
 fuzz: $(VENV)/.dev ## Break inputs of everything that reads bytes from outside, for SECONDS (600) in all
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
@@ -83,7 +88,7 @@ wheel: $(VENV)/.tellwire ## Build the wheel into dist/
 lock: ## Resolve the dependencies of pyproject.toml anew (needs uv)
 	@$(LOCK) pyproject.toml -o requirements/run.txt
 	@$(LOCK) --group dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
-	@for name in bench-bytewax bench-faust bench-profiler bench-quix; do \
+	@for name in bench-bytewax bench-faust bench-profiler bench-quix redteam; do \
 	  $(LOCK_ALONE) --group $$name -o requirements/$$name.txt; \
 	done
 
@@ -128,4 +133,15 @@ collector/node_modules/.stamp: collector/package-lock.json
 tests/node/node_modules/.stamp: tests/node/package-lock.json
 	@echo "Installing what the documentation's Node.js program needs (once)"
 	@cd tests/node && npm ci --silent
+	@touch $@
+
+redteam/.venv/.stamp: requirements/redteam.txt | $(BIN)/python
+	@echo "Installing what requirements/redteam.txt names into redteam/.venv (once)"
+	@rm -rf redteam/.venv && $(BIN)/python -m venv redteam/.venv
+	@redteam/.venv/bin/python -m pip --disable-pip-version-check --no-input -q install --require-hashes --no-deps -r requirements/redteam.txt
+	@touch $@
+
+redteam/node_modules/.stamp: redteam/package-lock.json
+	@echo "Installing the red team's attackers for Node.js (once)"
+	@cd redteam && npm ci --silent
 	@touch $@

@@ -24,6 +24,7 @@ from stream.cli import (
     gateway,
     learner,
     policy,
+    redteam,
     score,
     topics,
     train,
@@ -67,6 +68,7 @@ app.command("doctor")(doctor.doctor)
 app.command("erase")(erase.erase)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("redteam")(redteam.redteam)
 app.command("warm-up")(warm_up.warm_up)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dlq.app, name="dlq")

@@ -9,10 +9,11 @@ import importlib.util
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from schemas.base import Flow
 from schemas.risk import RiskEvent
 from stream.demo import parts
 from stream.demo.children import Child
@@ -53,7 +54,8 @@ class OpenPage:
             below = listener.getsockname()[1] - 1
             gateway_port = below if below and is_free(below) else free
             secret = secrets.token_hex(32)
-            self._server: PageServer = server.PageServer(listener, Door(gateway_port, secret))
+            self.door = Door(gateway_port, secret)
+            self._server: PageServer = server.PageServer(listener, self.door)
         except BaseException:
             listener.close()
             raise
@@ -75,6 +77,10 @@ class OpenPage:
     def stop(self) -> None:
         """Stop serving; the gateway is stopped with the demo's other children."""
         self._server.stop()
+
+    def invite(self, words: str, flow: Flow, opened: Callable[[str], None]) -> str:
+        """Return the address at which a bot that somebody else starts gets a session; `opened` is told its id."""
+        return self._server.invite(words, flow, opened)
 
     def take(self, event: RiskEvent, published_ms: int, tally: Tally) -> None:
         """Show a risk event with what is true of its session."""

@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>\S+)(?: ; (?P<marker>[^\\]+?))? \\$")
 
 BENCH = ("bench-bytewax", "bench-faust", "bench-profiler", "bench-quix")
+APART = (*BENCH, "redteam")
+"""Locks of environments of their own."""
 Lock = dict[str, list[tuple[Version, Marker | None, int]]]
 """By canonical name: version, marker and number of hashes of each pin."""
 
@@ -65,8 +67,8 @@ def test_every_declared_dependency_is_locked_within_its_range(name: str, groups:
     assert unmet(declared(*groups), read_lock(name)) == [], "run `make lock`"
 
 
-@pytest.mark.parametrize("name", BENCH)
-def test_what_the_benchmark_compares_with_is_locked_within_its_range(name: str) -> None:
+@pytest.mark.parametrize("name", APART)
+def test_what_has_an_environment_of_its_own_is_locked_within_its_range(name: str) -> None:
     assert unmet([Requirement(line) for line in grouped(name)], read_lock(name)) == [], "run `make lock`"
 
 
@@ -77,7 +79,7 @@ def test_contestants_compute_with_the_same_versions(name: str) -> None:
         assert [version for version, *_ in theirs[package]] == [version for version, *_ in ours[package]], package
 
 
-@pytest.mark.parametrize("name", ["run", "dev", *BENCH])
+@pytest.mark.parametrize("name", ["run", "dev", *APART])
 def test_every_pin_has_hashes_and_no_line_names_a_host_or_a_path(name: str) -> None:
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     assert min(hashes for pins in read_lock(name).values() for *_, hashes in pins) >= 1
@@ -123,11 +125,12 @@ def test_a_dependency_out_of_step_is_found() -> None:
     ]
 
 
-def test_the_lock_of_the_documentations_node_program_pins_with_hashes_and_names_no_registry() -> None:
-    folder = ROOT / "tests" / "node"
+@pytest.mark.parametrize("where", ["tests/node", "redteam"])
+def test_locks_of_node_programs_pin_with_hashes_and_name_no_registry(where: str) -> None:
+    folder = ROOT / where
     packages = json.loads((folder / "package-lock.json").read_text())["packages"]
     assert [name for name, one in packages.items() if "resolved" in one] == []
     assert [name for name, one in packages.items() if name and not one.get("integrity", "").startswith("sha512-")] == []
     declared = json.loads((folder / "package.json").read_text())
-    wanted = {**declared["dependencies"], **declared["optionalDependencies"]}
+    wanted = {**declared["dependencies"], **declared.get("optionalDependencies", {})}
     assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted

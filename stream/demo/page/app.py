@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from stream.demo.page.board import Board
 from stream.demo.page.bots import Bots, BusyError
-from stream.demo.page.door import Door, DoorError
+from stream.demo.page.door import FLOW, Door, DoorError
 from stream.demo.page.fanout import Fanout, Message
 from stream.demo.page.site import File
 
@@ -108,7 +108,7 @@ class Page:
         bot = self.bots.enter(asked.ticket) if asked.ticket else None
         if asked.ticket and bot is None:
             return self._json({"error": "the ticket is used or unknown"}, 403)
-        opened = await asyncio.to_thread(self.door.open)
+        opened = await asyncio.to_thread(self.door.open, bot.flow if bot is not None else FLOW)
         if bot is None:
             view = self.board.new_view()
             shown = self.board.open(view, opened.session_id, "visitor", "you, in this browser")
@@ -117,6 +117,7 @@ class Page:
             if not self.board.knows(bot.view):
                 return self._json({"error": "the page that sent this bot is gone"}, 410)
             shown = self.board.open(bot.view, opened.session_id, "bot", bot.shown.told, bot.shown.ref)
+            bot.opened(opened.session_id)
         session = {
             "endpoint": self.door.endpoint,
             "session_id": opened.session_id,

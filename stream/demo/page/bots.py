@@ -12,14 +12,15 @@ import json
 import secrets
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from schemas.base import Flow
 from stream.chromium import drivable
 from stream.demo.children import Child, python
 from stream.demo.page.board import Board
-from stream.demo.page.door import Door, DoorError
+from stream.demo.page.door import FLOW, Door, DoorError
 from stream.demo.page.shown import Shown
 
 AT_ONCE: Final = 2
@@ -58,6 +59,9 @@ class Run:
     view: str
     kind: Kind
     shown: Shown
+    flow: Flow = FLOW
+    opened: Callable[[str], None] = lambda _: None
+    """Told the session's id once it has one."""
 
 
 class Bots:
@@ -74,6 +78,13 @@ class Bots:
     def enter(self, ticket: str) -> Run | None:
         """Return the run that a ticket belongs to; each is good for one session."""
         return self._tickets.pop(ticket, None)
+
+    def expect(self, words: str, flow: Flow, opened: Callable[[str], None]) -> str:
+        """Return a ticket for a bot that somebody else starts; `opened` is told the id of its session."""
+        view, ticket = self._board.new_view(), secrets.token_urlsafe(12)
+        shown = self._board.announce(view, f"a bot: {words}")
+        self._tickets[ticket] = Run(view, Kind("expected", words, ""), shown, flow, opened)
+        return ticket
 
     async def unleash(self, view: str, name: str) -> Shown:
         """Start a bot. Raises BusyError, also for a kind that is not there."""

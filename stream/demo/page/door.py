@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import msgspec
 
+from schemas.base import Flow
 from stream.gateway.wire import SESSIONS_PATH, TELEMETRY_PATH, SessionOpened
 
-FLOW: Final = "signup"
+FLOW: Final[Flow] = "signup"
 _ANSWER_S: Final = 5.0
 
 
@@ -26,9 +27,9 @@ class Door:
         self.origin = f"http://127.0.0.1:{port}"
         self.endpoint = f"{self.origin}{TELEMETRY_PATH}"
 
-    def open(self) -> SessionOpened:
-        """Open a session of the sign-up. Raises DoorError."""
-        return self._ask({"flow": FLOW})
+    def open(self, flow: Flow = FLOW) -> SessionOpened:
+        """Open a session of a flow. Raises DoorError."""
+        return self._ask({"flow": flow})
 
     def renew(self, token: str) -> SessionOpened:
         """Give a session a later expiry. Raises DoorError."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from schemas.base import Flow
 from schemas.risk import RiskEvent
 from stream.demo.children import DemoError
 from stream.demo.page import site
@@ -60,6 +61,18 @@ class PageServer:
         elif not self._loop.is_closed():  # it never served
             self._loop.close()
         self._listener.close()
+
+    def invite(self, words: str, flow: Flow, opened: Callable[[str], None]) -> str:
+        """Return the address at which a bot that somebody else starts gets a session of a flow.
+
+        `opened` is told the session's id, in the page's thread.
+        """
+
+        async def expect() -> str:
+            return self._page.bots.expect(words, flow, opened)
+
+        ticket = asyncio.run_coroutine_threadsafe(expect(), self._loop).result(_STOP_S)
+        return f"{self.url}/?ticket={ticket}"
 
     def take(self, event: RiskEvent, published_ms: int, now_ms: int, truth: TruthLine | None) -> None:
         """Show a risk event, if it is for anybody's eyes."""

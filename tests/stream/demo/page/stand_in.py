@@ -35,6 +35,7 @@ class StandIn:
     def __init__(self, risks: Callable[[Telemetry], RiskEvent] = naive_risk) -> None:
         self.risks = risks
         self.opened = 0
+        self.flows: list[str] = []
         self.renewed: list[str] = []
         self.sent: list[dict[str, Any]] = []
         self.bodies: list[bytes] = []
@@ -59,10 +60,11 @@ class StandIn:
             self.renewed.append(body["renew"])
         else:
             self.opened += 1
+            self.flows.append(body["flow"])
         session_id = f"s_session-{self.opened}"
         now = time.time_ns() // 1_000_000
         told = {"session_id": session_id, "nonce": "n_1", "token": f"v1.{self.opened}.{len(self.renewed)}"}
-        return {**told, "expires_at": now + 60_000, "flow": "signup"}
+        return {**told, "expires_at": now + 60_000, "flow": body.get("flow", "signup")}
 
     def bodies_after(self, opened: int) -> list[bytes]:
         """What sessions sent that were opened behind the first `opened`: a page that was closed may still send."""

@@ -254,3 +254,14 @@ def test_it_stops_with_pages_open() -> None:
         assert stream.answer.read().strip() == b""
     assert not found.page._thread.is_alive()
     found.page.take(naive_risk(telemetry("s", 0)), 0, 0, None)  # what still comes falls into nothing
+
+
+def test_an_invited_bot_gets_a_session_of_its_flow_and_whoever_invited_it_is_told(stand_in: StandIn) -> None:
+    told: list[str] = []
+    url = stand_in.page.invite("somebody else's bot", "kyc_capture", told.append)
+    address, _, ticket = url.partition("/?ticket=")
+    assert address == stand_in.page.url
+    session = opened(stand_in.page, ticket)["session"]
+    assert told == [session["session_id"]]
+    assert stand_in.flows[-1] == "kyc_capture"
+    assert ask(stand_in.page, "POST", "/api/session", {"ticket": ticket})[0] == 403
