@@ -16,6 +16,7 @@ from features.signal_table import SIGNALS
 from models.artifact import shipped_directory
 from models.device_risk import DEFAULT_WEIGHTS, SignalScorer
 from models.errors import ArtifactError
+from models.evaluate_keys import random_delay_bot
 from models.keystroke_range import KeystrokeRange, Ranges
 from models.scorer import check_scorer
 from schemas.risk import SignalValue
@@ -159,6 +160,57 @@ def test_drivers_with_constant_and_random_delays_stand_out(kind: str) -> None:
     assert np.mean(1 - people**0.25 <= 0.05) <= 0.05
 
 
+@pytest.mark.parametrize("kind", ["uniform", "normal", "lognormal", "exponential", "jittered"])
+def test_delays_drawn_one_by_one_stand_out_after_forty_keys(kind: str) -> None:
+    rng = np.random.default_rng(6)
+    people = KEYS.raw(np.vstack([person(rng, 40) for _ in range(100)]))
+    bots = []
+    for _ in range(100):
+        drawn = random_delay_bot(kind, rng.choice([1, 1, 1, 1, 3, 2], 40), rng)
+        bots.append(typed(drawn.key_down_ms, drawn.key_up_ms - drawn.key_down_ms, drawn.key_class))
+    found = KEYS.raw(np.vstack(bots))
+    assert np.mean(found[:, None] > people[None, :]) + np.mean(found[:, None] == people[None, :]) / 2 > 0.97
+    assert np.mean(1 - people**0.25 <= 0.05) <= 0.05
+
+
+def test_a_persons_rhythm_does_not_excuse_holds_that_no_finger_makes() -> None:
+    rng = np.random.default_rng(7)
+    classes = rng.choice([1, 1, 1, 1, 3, 2], 60)
+    gaps = np.exp(rng.normal(np.log(170), 0.6, 60)) * np.where(classes == 1, 1.0, 1.9)
+    gaps[::13] += 2_500.0
+    copied = typed(np.cumsum(gaps), np.full(60, 1.0), classes)
+    (score,), (costs,) = KEYS.shares(copied, np.zeros(1, dtype=np.int64))
+    assert costs.min() < -0.5
+    assert 1 - score**0.25 <= 0.02
+
+
+def test_grades_lower_the_sum_by_their_trust_and_no_further() -> None:
+    document = json.loads(RANGES_FILE)
+    graded = next(term for term in document["terms"] if term.get("trust"))
+    document["terms"] = [graded]
+    keys = KeystrokeRange.decode(json.dumps(document).encode(), INDEX)
+    row = np.full((1, N_FEATURES), np.nan)
+    row[0, INDEX["keystroke_keys"]] = 1e12
+    costs = []
+    for value in (graded["low"] - 1e3, graded["low"], graded["low"] + graded["scale"], graded["low"] + 1e3):
+        row[0, INDEX[graded["feature"]]] = value
+        costs.append(float(keys.shares(row, np.zeros(1, dtype=np.int64))[1][0, 0]))
+    weight = graded["weight"]
+    assert costs == pytest.approx([weight * graded["cap"], 0.0, -weight, -weight * graded["trust"]], abs=1e-5)
+
+
+def test_ranges_without_offset_state_the_sum_itself() -> None:
+    document = json.loads(RANGES_FILE)
+    del document["offset"]
+    document["terms"] = [term for term in document["terms"] if not term.get("trust")]
+    keys = KeystrokeRange.decode(json.dumps(document).encode(), INDEX)
+    rng = np.random.default_rng(8)
+    rows = np.vstack([person(rng) for _ in range(10)] + [machine(rng, "regular") for _ in range(10)])
+    assert np.allclose(keys.raw(rows), [naive_keystroke(keys.ranges, row) for row in rows], atol=1e-12)
+    assert keys.raw(rows).min() == 0.0
+    assert b"offset" not in keys.encode()
+
+
 def test_too_few_keys_are_no_data() -> None:
     row = person(np.random.default_rng(2), n=9)
     assert np.isnan(KEYS.raw(row)).all()
@@ -172,7 +224,7 @@ def test_keystroke_scorer_passes_the_public_check() -> None:
 
 
 def naive_keystroke(ranges: Ranges, x: Floats) -> float:
-    """U = sum of weight x min(cap, excess / scale), raw = (1 - exp(-U))^4; NaN without any term."""
+    """T = sum of weight x excess / scale within [-trust, cap], p = 1 / (1 + exp(T - offset)) or exp(-T) without one."""
     keys = x[INDEX[ranges.count_feature]]
     if not keys >= ranges.min_keys:
         return float("nan")
@@ -184,10 +236,18 @@ def naive_keystroke(ranges: Ranges, x: Floats) -> float:
         if term.only_below is not None and not x[INDEX[term.only_below[0]]] < term.only_below[1]:
             continue
         seen = True
-        under = term.low - value if term.low is not None else 0.0
-        over = value - term.high if term.high is not None else 0.0
-        total += term.weight * min(term.cap, max(under, over, 0.0) / (term.scale**2 + term.noise**2 / keys) ** 0.5)
-    return float((1.0 - np.exp(-total)) ** 4) if seen else float("nan")
+        under = term.low - value if term.low is not None else -np.inf
+        over = value - term.high if term.high is not None else -np.inf
+        scales = max(under, over) / (term.scale**2 + term.noise**2 / keys) ** 0.5
+        total += term.weight * float(np.clip(scales, -term.trust, term.cap))
+    return float((1.0 - stated_p(ranges, total)) ** 4) if seen else float("nan")
+
+
+def stated_p(ranges: Ranges, total: Floats | float) -> Floats:
+    """The p-value that the ranges state for a sum of costs in nats."""
+    if ranges.offset is None:
+        return np.exp(-np.asarray(total))
+    return 1.0 / (1.0 + np.exp(np.asarray(total) - ranges.offset))
 
 
 def test_keystroke_score_agrees_with_its_naive_twin() -> None:
@@ -212,7 +272,7 @@ def test_the_score_beside_the_shares_is_the_scorers_own_bit_for_bit() -> None:
     assert np.array_equal(scores, one_by_one, equal_nan=True)
     assert np.count_nonzero((scores > 0.0) & (scores < 1.0)) > 50
     there = ~np.isnan(scores)
-    assert np.allclose(scores[there], (1.0 - np.exp(-shares[there].sum(axis=1))) ** 4, atol=1e-12)
+    assert np.allclose(scores[there], (1.0 - stated_p(KEYS.ranges, shares[there].sum(axis=1))) ** 4, atol=1e-12)
 
 
 def test_every_range_has_a_known_source_and_says_whether_it_was_read() -> None:
@@ -229,6 +289,9 @@ def test_every_range_has_a_known_source_and_says_whether_it_was_read() -> None:
         (lambda d: d["terms"][0].update(sources=[]), "cites nothing"),
         (lambda d: d["terms"][0].update(low=3.0, high=2.0), "has no range"),
         (lambda d: d["terms"][0].update(scale=0.0), "keystroke ranges"),
+        (lambda d: d["terms"][0].update(trust=1.0), "graded and has two bounds"),
+        (lambda d: d["terms"][0].update(trust=-1.0), "keystroke ranges"),
+        (lambda d: d.update(offset=0.0), "keystroke ranges"),
         (lambda d: d.update(format=2), "keystroke ranges"),
         (lambda d: d.update(surprise=1), "keystroke ranges"),
     ],

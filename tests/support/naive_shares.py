@@ -104,8 +104,9 @@ def keystroke_shares(model: KeystrokeRange, x: Floats) -> tuple[float, Shares] |
         low = -math.inf if term.low is None else term.low
         high = math.inf if term.high is None else term.high
         scale = math.sqrt(term.scale**2 + term.noise**2 / keys)
-        shares[k] = term.weight * min(term.cap, max(low - value, value - high, 0.0) / scale)
+        shares[k] = term.weight * min(term.cap, max(0.0 - term.trust, max(low - value, value - high) / scale))
     if not shares:
         return None
-    base = 1.0 - math.exp(-sum(shares.values()))
+    total = sum(shares.values())
+    base = 1.0 - math.exp(-total) if ranges.offset is None else 1.0 / (1.0 + math.exp(ranges.offset - total))
     return (base * base) * (base * base), shares
