@@ -16,6 +16,8 @@ from models.calibration import Calibrator
 from models.cells import ANY, Cell
 from models.dataset import Recording, Truth, read_recordings, read_truth
 from models.engine import Engine
+from models.evaluate_fairness import Change, fairness_targets, pointer_people, typing_people
+from models.evaluate_fairness import measure as measure_fairness
 from models.evaluate_instrument import Apart, Leak, bots_of, leaks, people_of, told_apart
 from models.evaluate_keys import SEEDS, KeyPeople, KeyResult, choose, evaluate_keys
 from models.evaluate_pointer import (
@@ -57,14 +59,16 @@ from models.keystroke_range import KeystrokeRange
 from models.offline import Cut, OfflineScorer
 from models.train import TrainSettings, quick
 from models.train_fit import person_folds, predict
-from models.train_people import pointer_model
-from models.train_vectors import END, Table, tabulate
+from models.train_people import LeftOut, anomaly_prior, pointer_model, score_people
+from models.train_vectors import END, Sample, Table, tabulate
 from models.train_windows import SHIPPABLE, Recipe, group_of, recorded_samples, training_samples
 
 PEOPLE_SOURCES = ("sapimouse", "balabit", "delbot")
 UNSEEN_POINTER = "captcha2017"
 NOT_IN_TRAINING = ("captcha2017", "hofstra", "aalto_sample", "mobikey", "cmu_partial", "key_gen")
 MOST_END_TO_END = 600
+MOST_CHANGED = 240
+"""People's windows or typing sessions a source and input that are changed, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,7 @@ class Summary:
     slices: list[Slice]
     leaks: list[Leak]
     apart: list[Apart]
+    changes: list[Change]
     quick: bool
     features_hash: str
     columns: int
@@ -174,8 +179,10 @@ def evaluate(
     leaking = leaks(people, bots_of((table, other), CUT_NAMES.index("5")))
     tell("replays and morphs of people")
     replays = measure_replays(strokes_of_people(data, truths, train.recipe.every))
-    tell("keystrokes")
+    tell("people whose input looks otherwise")
     engine = Engine.load()
+    changes = fairness(data, truths, table, learner, engine, train)
+    tell("keystrokes")
     keys, key_people = keystrokes(
         data, truths, engine, 4 if settings.quick else settings.key_seeds, 60 if settings.quick else 300
     )
@@ -205,11 +212,13 @@ def evaluate(
             source_target(at_end),
             key_target(keys),
             *replay_targets(replays),
+            *fairness_targets(changes),
             *unmeasured(),
         ],
         slices=slices_of(sessions),
         leaks=leaking,
         apart=told_apart(people),
+        changes=changes,
         quick=settings.quick,
         features_hash=str(engine.versions["features"]),
         columns=len(engine.artifacts.pointer.inputs) if engine.artifacts.pointer is not None else 0,
@@ -246,6 +255,28 @@ def scored_sessions(
     fold_of = dict(zip(table.person.tolist(), person_folds(table, FOLDS, 1).tolist(), strict=True))
     samples = whole_samples(data, truths, (*SHIPPABLE, UNSEEN_POINTER), every)
     return score_sessions(samples, models, fold_of, PEOPLE_SOURCES)
+
+
+def fairness(
+    data: Path, truths: dict[str, Truth], table: Table, learner: PointerLearner, engine: Engine, train: TrainSettings
+) -> list[Change]:
+    """What other ways of moving and typing do to people whom the models that judge them never saw."""
+    recipe, seed = train.recipe, train.fit.seed
+    groups = [source for source in PEOPLE_SOURCES if (table.group == source).any()]
+    models = LeftOut(
+        pointer={one: pointer_model(learner.booster(table.group != one)) for one in groups},
+        anomaly={one: anomaly_prior(table, table.group != one, train.anomaly) for one in groups},
+    )
+
+    def windows(sources: tuple[str, ...]) -> Iterator[Sample]:
+        return recorded_samples(read_recordings(data), truths, sources, 1, seed, recipe.every)
+
+    known = [one for one in windows(PEOPLE_SOURCES) if one.label == 0]
+    scores = list(score_people(known, models, whole=True))
+    most = MOST_CHANGED // recipe.every
+    people = pointer_people(windows((*PEOPLE_SOURCES, UNSEEN_POINTER)), engine, models, scores, most, seed)
+    typed = typing_people(choose(read_recordings(data), truths, most, 3), truths, engine, most)
+    return measure_fairness([*people, *typed], seed)
 
 
 def strokes_of_people(data: Path, truths: dict[str, Truth], every: int) -> People:

@@ -8,6 +8,7 @@ import numpy as np
 
 from models.evaluate import Result, Summary
 from models.evaluate_cards import CARDS
+from models.evaluate_fairness import fairness_text
 from models.evaluate_instrument import instrument_text
 from models.evaluate_plots import save_plots
 from models.evaluate_pointer import CUT_NAMES, FamilyResult, SourceResult
@@ -212,6 +213,13 @@ lognormal, exponential, jittered; {max((k.sessions for k in summary.keys if k.bo
 People flagged by the stated prior of typing (no people may ship):
 
 {_key_people(summary)}{image("keys", "AUC by keys seen")}
+## People whose input looks otherwise
+The same people as recorded and changed, one change at a time: no recording is of somebody who lives with a tremor, mouse keys or a
+dwell tool, so **recorded people with assistive tools: n=0**; the changes are what is known of the tools. Those who point are judged
+by an engine that never saw their source and is calibrated among other people; those who type by what ships. Asked: a rise of at most
+one point, never past step-up. "Worst source": where the rise is largest.
+
+{fairness_text(summary.changes)}
 ## The shipped engine, end to end
 Sessions of sources that are in no training, each scored alone by what ships, default policy, flow `signup`, at its end. The
 sources that ship are not shown here: the shipped model has seen them.

@@ -133,11 +133,11 @@ def with_interval(people: Side, bots: Side, seed: int = 1, bootstraps: int = BOO
     )
 
 
-def share_with_interval(hit: NDArray[np.bool_], unit: NDArray[np.str_], seed: int = 1) -> Interval:
-    """Share of hits, units weighing the same, with its interval over units."""
-    if not len(hit):
+def mean_with_interval(values: Floats, unit: NDArray[np.str_], seed: int = 1) -> Interval:
+    """Mean of values, units weighing the same, with its interval over units."""
+    if not len(values):
         return NOTHING
-    one = side(hit.astype(np.float64), unit)
+    one = side(values, unit)
     rng = np.random.default_rng((seed, 13))
     drawn = []
     for _ in range(BOOTSTRAPS):
@@ -145,6 +145,11 @@ def share_with_interval(hit: NDArray[np.bool_], unit: NDArray[np.str_], seed: in
         drawn.append(float((again.score * again.weight).sum() / again.weight.sum()))
     value = float((one.score * one.weight).sum() / one.weight.sum())
     return Interval(value, *np.quantile(drawn, (0.025, 0.975)).tolist())
+
+
+def share_with_interval(hit: NDArray[np.bool_], unit: NDArray[np.str_], seed: int = 1) -> Interval:
+    """Share of hits, units weighing the same, with its interval over units."""
+    return mean_with_interval(hit.astype(np.float64), unit, seed)
 
 
 @dataclass(frozen=True, slots=True)

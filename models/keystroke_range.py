@@ -1,13 +1,13 @@
 """The one-class keystroke scorer: how far typing lies outside the ranges that published studies of people allow.
 
-Nothing is trained. A term names a feature and a bound of what people do, with a scale. What lies beyond costs, in scales
-widened by sampling noise that shrinks with the number of keys, capped and weighted. Most bounds are those of about 95 %
-of people, and within them nothing is gained. Terms with `trust` are graded: their bound is what is usual, and the side of
-it where scripts with random delays never get (uneven rhythm, slower around words, pauses, rollover) lowers the sum.
-So T nats add up, and the surprise is U = ln(1 + exp(T - offset)), or T itself where the artefact has no offset. The
-stated p-value of people is exp(-U), and the raw score is (1 - exp(-U))^4, a scale on which a person is mostly near 0 and
-of which `models.calibration_table` has the inverse. Below `min_keys` presses there is no score. The parameters and their
-sources are an artefact.
+Nothing is trained. A term names a feature and a bound of what people do, with a scale. What lies beyond costs, in
+scales widened by sampling noise that shrinks with the number of keys, capped and weighted. Most bounds are those of
+about 95 % of people, and within them nothing is gained. Terms with `trust` are graded: their bound is what is usual,
+and the side of it that scripts with random delays hardly reach (uneven rhythm, slower around words, pauses, rollover)
+lowers the sum. So T nats add up; the surprise is U = ln(1 + exp(T - offset)), or T itself where the artefact has no
+offset. The stated p-value of people is exp(-U), and the raw score is (1 - exp(-U))^4, a scale on which a person is
+mostly near 0; its inverse stands in `models.calibration_table`. Below `min_keys` presses there is no score. The
+parameters and their sources are an artefact.
 """
 
 import hashlib
@@ -94,14 +94,11 @@ def _surprises(x, keys, columns, table, out):  # type: ignore[no-untyped-def]
 
 @inner
 def _raw_of(total, offset):  # type: ignore[no-untyped-def]
-    """(1 - p) ** POWER of a sum of costs, one way for scores and shares, so that they have the same bits; NaN stays NaN.
+    """(1 - p) ** POWER of a sum of costs, one way for scores and shares, so that they have the same bits.
 
-    p = exp(-total), or with an offset (not NaN) 1 / (1 + exp(total - offset)).
+    NaN stays NaN; p = exp(-total), or with an offset (not NaN) 1 / (1 + exp(total - offset)).
     """
-    if np.isnan(offset):
-        base = 1.0 - np.exp(-total)
-    else:
-        base = 1.0 / (1.0 + np.exp(offset - total))
+    base = 1.0 - np.exp(-total) if np.isnan(offset) else 1.0 / (1.0 + np.exp(offset - total))
     return (base * base) * (base * base)
 
 

@@ -245,9 +245,10 @@ def naive_keystroke(ranges: Ranges, x: Floats) -> float:
 
 def stated_p(ranges: Ranges, total: Floats | float) -> Floats:
     """The p-value that the ranges state for a sum of costs in nats."""
+    nats = np.asarray(total, dtype=np.float64)
     if ranges.offset is None:
-        return np.exp(-np.asarray(total))
-    return 1.0 / (1.0 + np.exp(np.asarray(total) - ranges.offset))
+        return np.asarray(np.exp(-nats))
+    return np.asarray(1.0 / (1.0 + np.exp(nats - ranges.offset)))
 
 
 def test_keystroke_score_agrees_with_its_naive_twin() -> None:
