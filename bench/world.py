@@ -21,7 +21,8 @@ from bench.environments import Contestant
 from bench.machine import Cores, busy_s, cpu_s, main_thread_cpu_s, memory_mb, pin, two_cores
 from bench.outcome import Audit, Failed, judge_echo, judge_numbers
 from stream import topics
-from tests.support.kafka import KAFKA_VERSION, KafkaBroker, find_java
+from tests.support.kafka import KafkaBroker
+from tests.support.kafka_jars import KAFKA_VERSION, find_java
 from tests.support.log_reader import read_topic, topic_id
 from tests.support.process import end, free_ports, spawn, tail
 from tests.support.redis import RedisServer

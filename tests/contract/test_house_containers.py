@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from stream import settings_source
-from tests.support.kafka import KAFKA_VERSION
+from tests.support.kafka_jars import KAFKA_VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {"topics", "worker", "learner", "gateway"}

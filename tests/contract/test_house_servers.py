@@ -14,7 +14,7 @@ import pytest
 import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from tests.support import UnavailableError, kafka
+from tests.support import UnavailableError, kafka_jars
 from tests.support.kafka import KafkaBroker
 from tests.support.process import Deadline, free_ports
 from tests.support.redis import RedisServer
@@ -136,10 +136,10 @@ def test_free_ports_are_none_that_the_system_gives_to_clients() -> None:
 def test_what_kafka_lacks_is_said_in_one_line(missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = shutil.which
     monkeypatch.setattr(shutil, "which", lambda name: None if name == missing else real(name))
-    monkeypatch.setattr(kafka, "_CACHE", tmp_path)
+    monkeypatch.setattr(kafka_jars, "_CACHE", tmp_path)
     monkeypatch.delenv("JAVA_HOME", raising=False)
     with pytest.raises(UnavailableError, match=missing if missing == "mvn" else "Java 17") as raised:
-        kafka.find_java() if missing == "java" else kafka.kafka_jars()
+        kafka_jars.find_java() if missing == "java" else kafka_jars.kafka_jars()
     assert "\n" not in str(raised.value)
 
 

@@ -21,7 +21,7 @@ from tests.fault import table
 from tests.fault.lanes import run_in_lanes
 from tests.fault.row import Budget, Outcome, Row, Verdict, load_rows
 from tests.support import UnavailableError
-from tests.support.kafka import KAFKA_VERSION
+from tests.support.kafka_jars import KAFKA_VERSION
 
 
 def main(arguments: list[str]) -> int:

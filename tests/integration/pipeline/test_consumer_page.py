@@ -19,7 +19,7 @@ from schemas.envelope import encode
 from tests.fault.load import simulated
 from tests.integration.pipeline.test_dlq import told
 from tests.support import UnavailableError, node, pages, require
-from tests.support.kafka import find_java, kafka_jars, tool_jars
+from tests.support.kafka_jars import find_java, kafka_jars, tool_jars
 from tests.support.pipeline import Pipeline
 from tests.support.process import spawn
 

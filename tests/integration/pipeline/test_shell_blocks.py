@@ -27,7 +27,7 @@ from tests.fault.load import simulated
 from tests.integration.pipeline.test_dlq import told
 from tests.models.recordings import folder, small_world
 from tests.support import pages, require
-from tests.support.kafka import find_java, kafka_jars, tool_jars
+from tests.support.kafka_jars import find_java, kafka_jars, tool_jars
 from tests.support.pages import ROOT, Block
 from tests.support.pipeline import REF_KEY, Pipeline, Process
 from tests.support.process import free_ports

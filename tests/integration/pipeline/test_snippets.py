@@ -13,7 +13,8 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.support import pages, require
-from tests.support.kafka import KafkaBroker, find_java, kafka_jars
+from tests.support.kafka import KafkaBroker
+from tests.support.kafka_jars import find_java, kafka_jars
 from tests.support.pipeline import Pipeline
 from tests.support.process import end, spawn
 
