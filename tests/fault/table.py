@@ -28,7 +28,7 @@ def cells(row: Row, outcome: Outcome) -> tuple[str, ...]:
         str(outcome.runs),
         f"{outcome.events:,}".replace(",", " "),
         ", ".join(_observable(row, outcome, name) for name in row.observables),
-        _recovery(outcome.recovery_s),
+        _recovery(_meant(row, outcome.recovery_s)),
         f"{outcome.rss_mb:.0f}" if outcome.rss_mb else "",
         verdict(row, outcome),
     )
@@ -50,6 +50,13 @@ def _observable(row: Row, outcome: Outcome, name: str) -> str:
     if name in row.must_fail:
         return f"{name} held" if found.ok else f"{name} fails"
     return name if found.ok else f"{name} FAILED"
+
+
+def _meant(row: Row, figures: Sequence[float]) -> Sequence[float]:
+    """Where recovery is no observable, nothing new may come behind a fault that would show it."""
+    if row.must_fail or "I5" in row.observables:
+        return figures
+    return [figure for figure in figures if isfinite(figure)]
 
 
 def _recovery(figures: Sequence[float]) -> str:
