@@ -9,7 +9,7 @@ INTERRUPTED: Final = 130
 
 EXIT_CODES: Final = {
     0: "Done; a worker, learner or gateway stopped as it was asked to.",
-    FAILED: "Failed, or a check found something: `doctor`, `topics diff`, `policy diff` and `train --check` answer so.",
+    FAILED: "Failed, or a check found something: `doctor`, `gate`, `topics diff`, `policy diff`, `train --check` do.",
     USAGE: "Wrong usage, settings or policy file; nothing was begun.",
     STUCK: "A process was stuck, or did not stop in time, and ended itself: nothing lost, start it again.",
     INTERRUPTED: "Interrupted (Ctrl-C).",

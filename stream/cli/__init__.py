@@ -21,6 +21,7 @@ from stream.cli import (
     evaluate,
     explain,
     features,
+    gate,
     gateway,
     learner,
     policy,
@@ -69,6 +70,7 @@ app.command("erase")(erase.erase)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("redteam")(redteam.redteam)
+app.command("gate")(gate.gate)
 app.command("warm-up")(warm_up.warm_up)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dlq.app, name="dlq")
