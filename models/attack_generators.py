@@ -35,6 +35,7 @@ GENERATORS: Final[Mapping[str, Generator]] = {
     "humancursor": Generator("cursor", "pypi:humancursor"),
     "windmouse": Generator("cursor", "pypi:windmouse"),
     "ghost_cursor": Generator("cursor", "npm:ghost-cursor"),
+    "system_input": Generator("cursor", "pypi:pyautogui"),
     "browserforge": Generator("fingerprint", "pypi:browserforge"),
     "fingerprint_injector": Generator("fingerprint", "npm:fingerprint-injector"),
     "chromium_fake_device": Generator("camera"),
@@ -92,6 +93,12 @@ def reason_of(name: str) -> str:
 def side_of_all(names: Iterable[str]) -> Side:
     """Side of an attack that several generators make: never train where one of them is."""
     return "never_train" if any(side_of(name) == "never_train" for name in names) else "train"
+
+
+def may_be_learnt(family: str | None) -> bool:
+    """Whether training may use a session of this bot family; what is none of the red team's may."""
+    parts = family.split("+") if family else ()
+    return not any(name in GENERATORS and side_of(name) == "never_train" for name in parts)
 
 
 def seen_by(families: Iterable[str]) -> tuple[str, ...]:

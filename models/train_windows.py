@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.attack_generators import may_be_learnt
 from models.dataset import Recording, Truth
 from models.train_generators import counterpart, draw_style
 from models.train_transforms import draw_instrument, through, window
@@ -64,10 +65,10 @@ def recorded_samples(
     seed: int,
     every: int = 1,
 ) -> Iterator[Sample]:
-    """Windows of the sessions of `sources` that have pointer samples, as recorded."""
+    """Windows of the sessions of `sources` that have pointer samples, as recorded; none of the never-train side."""
     for number, recording in enumerate(recordings):
         truth = truths[recording.session_id]
-        if truth.source not in sources or len(recording.t_ms) < LEAST_SAMPLES:
+        if truth.source not in sources or len(recording.t_ms) < LEAST_SAMPLES or not may_be_learnt(truth.family):
             continue
         if number % (THINNED_FAMILIES.get(truth.family or "", 1) * every):
             continue

@@ -1,8 +1,9 @@
 """One visit of one attacker to the page: `python -m redteam.attack`, in the red team's own environment.
 
 The first line of standard input is a JSON object: `url`, `browser`, `driver` (paths), `tool`, `hand`, `seed`,
-`headless`, `entries` (texts by field), `camera` and, for replays, `strokes`, `keys`, `noise_px`, `stretch`. Exit status
-0: the form was sent; else the last line of standard error says why not.
+`headless`, `entries` (texts by field), `camera`; for replays `strokes`, `keys`, `noise_px`, `stretch`; for the system's
+own input `probe`, `xvfb`, `window_manager`. Exit status 0: the form was sent; else the last line of standard error says
+why not.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import threading
 import time
 from typing import Any
 
-from redteam import browsers, hands
+from redteam import browsers, hands, os_input
 
 READY = "document.documentElement.dataset.ready === 'true'"
 SENT = "document.documentElement.dataset.sent === 'true'"
@@ -119,6 +120,9 @@ def run(told: dict[str, Any]) -> None:
     dice = browsers.seed_all(told["seed"])
     if told["tool"] == "pydoll":
         asyncio.run(pydoll(told))
+        return
+    if told["tool"] == "os_input":
+        os_input.run(told, dice)
         return
     start = browsers.selenium if told["tool"] in {"selenium", "undetected_chromedriver"} else browsers.playwright
     with start(told) as browser:

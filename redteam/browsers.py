@@ -203,7 +203,8 @@ def playwright(told: dict[str, Any]) -> Iterator[PlaywrightLike]:
 
                 context = NewContext(browser, fingerprint_options={"browser": "chrome", "device": "desktop"})
             elif tool == "playwright":
-                context = browser.new_context()
+                width, height = told.get("viewport") or (WIDTH, 720)
+                context = browser.new_context(viewport={"width": width, "height": height})
             else:
                 context = browser.new_context(no_viewport=True)
         try:

@@ -17,7 +17,8 @@ def main() -> int:
 
     count, seed = int(sys.argv[1]), int(sys.argv[2])
     random.seed(seed)
-    generator = FingerprintGenerator()
+    # A forger with a mouse does not call itself a phone.
+    generator = FingerprintGenerator(device="desktop")
     for _ in range(count):
         print(json.dumps(asdict(generator.generate())))
     return 0

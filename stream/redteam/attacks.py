@@ -125,6 +125,10 @@ ATTACKS: Final[Sequence[Attack]] = (
         "Puppeteer with the stealth plugin, WindMouse's paths", "puppeteer", "puppeteer_stealth", "windmouse",
     ),
     _python(
+        "system-input", "hidden", "os_input", "humancursor", "a Chromium that nothing drives, the system's own input",
+        "system_input", "humancursor",
+    ),
+    _python(
         "browserforge-injected", "fingerprint", "browserforge", "humancursor",
         "a sampled fingerprint injected into Playwright by browserforge", "playwright", "browserforge", "humancursor",
     ),

@@ -167,6 +167,10 @@ class Run:
 
         url = self._world.invite(attack.words, attack.flow, opened)
         command, told = self._told(attack, trial, url)
+        if attack.tool == "os_input":
+            # Where things are on the page it learns in a session that is not judged.
+            told["probe"] = self._world.invite("a look at the page", attack.flow, lambda _: None)
+            told |= {"xvfb": self._tools.display, "window_manager": self._tools.window_manager}
         log = self._world.folder / f"{attack.name}-{trial.number}.log"
         display = None if attack.runner == "demo" else self._world.display
         child = Child(

@@ -71,7 +71,7 @@ def run(plan: Plan, tools: Tools, tell: Callable[[str], None]) -> tuple[str, lis
 
     # Who would show a window gets a display, where there is one.
     wants_display = any(attack.drives and not attack.headless for attack in able)
-    with world(tools.display if wants_display else None, tell) as attacked:
+    with world((tools.display, tools.window_manager) if wants_display else (None, None), tell) as attacked:
         team = Run(attacked, tools, seed=plan.seed, bar=loaded.policy.corroborate_at, data=plan.data, kept=kept)
         team.attack(able, plan.sessions, plan.at_once, told)
     about = About(

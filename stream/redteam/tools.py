@@ -37,6 +37,7 @@ class Tools:
         self.chromium = installed()
         self.chromedriver = shutil.which("chromedriver")
         self.display = shutil.which("Xvfb")
+        self.window_manager = shutil.which("openbox")
 
     def missing(self, attack: Attack, *, has_recordings: bool) -> str | None:  # noqa: PLR0911 - a reason a line
         """Why an attack cannot be run here, and what to do about it; None: it can."""
@@ -56,14 +57,18 @@ class Tools:
             return f"no {', '.join(absent)} in {self.folder.name}/node_modules: {INSTALL}" if absent else None
         if attack.tool in {"selenium", "undetected_chromedriver"} and self.chromedriver is None:
             return "no chromedriver: apt-get install chromium-driver"
-        if attack.hand == "humancursor_selenium" and self.display is None:
+        if attack.hand.startswith("humancursor") and self.display is None:
             return "no display for pyautogui, which HumanCursor imports: apt-get install xvfb"
+        if attack.tool == "os_input" and self.window_manager is None:
+            return "no window manager, so no window has the keys: apt-get install openbox"
         return self._no_python()
 
     def notes(self) -> list[str]:
         """What is missing without stopping an attack, and what that changes."""
         if self.display is None:
             return ["no Xvfb (apt-get install xvfb): attackers who would show a window run headless and are told by it"]
+        if self.window_manager is None:
+            return ["no openbox (apt-get install openbox): windows have no focus, which tells some attackers"]
         return []
 
     def versions(self, attack: Attack) -> dict[str, str]:

@@ -144,8 +144,8 @@ class World:
 
 
 @contextlib.contextmanager
-def world(xvfb: str | None, tell: Callable[[str], None]) -> Iterator[World]:
-    """Bring everything up until the end of the block. `xvfb`: starts a display. Raises DemoError."""
+def world(screen: tuple[str | None, str | None], tell: Callable[[str], None]) -> Iterator[World]:
+    """Bring everything up until the end of the block. `screen`: display server, window manager. Raises DemoError."""
     if (missing := open_page.missing()) is not None:
         msg = f"the page needs {missing}, which is not installed: install tellwire[gateway]"
         raise DemoError(msg)
@@ -167,7 +167,7 @@ def world(xvfb: str | None, tell: Callable[[str], None]) -> Iterator[World]:
             page.start()
             witness = Witness(found.properties)
             running.callback(witness.close)
-            yield World(page, witness, running.enter_context(_display(xvfb)), folder)
+            yield World(page, witness, running.enter_context(_display(*screen)), folder)
             dead = next((child for child in children if child.exit_code is not None), None)
             if dead is not None:
                 raise DemoError(dead.complaint())
@@ -178,7 +178,7 @@ def world(xvfb: str | None, tell: Callable[[str], None]) -> Iterator[World]:
 
 
 @contextlib.contextmanager
-def _display(xvfb: str | None) -> Iterator[str | None]:
+def _display(xvfb: str | None, window_manager: str | None) -> Iterator[str | None]:
     """Start a display that nobody sees, where there is a server for one; yields its name."""
     if xvfb is None:
         yield None
@@ -188,11 +188,18 @@ def _display(xvfb: str | None) -> Iterator[str | None]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
+    started = [server]
     try:
         assert server.stdout is not None
-        number = server.stdout.readline().strip()
-        yield f":{number.decode()}" if number else None
+        number = server.stdout.readline().strip().decode()
+        if number and window_manager is not None:
+            # Without one no window has the focus that a person's would have.
+            env = {**parts.surroundings(), "DISPLAY": f":{number}"}
+            manager = subprocess.Popen([window_manager], env=env, stderr=subprocess.DEVNULL)  # noqa: S603 - as above
+            started.insert(0, manager)
+        yield f":{number}" if number else None
     finally:
-        server.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(_DISPLAY_S)
+        for each in started:
+            each.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                each.wait(_DISPLAY_S)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from models.attack_generators import DECIDED, GENERATORS, reason_of, seen_by, side_of, side_of_all
+from models.attack_generators import DECIDED, GENERATORS, may_be_learnt, reason_of, seen_by, side_of, side_of_all
+from models.dataset import Truth
+from models.train_windows import recorded_samples
+from tests.models.recordings import recording
 
 COMMITTED = {
     "train": {
@@ -15,7 +18,7 @@ COMMITTED = {
     "never_train": {
         "undetected_chromedriver", "puppeteer_stealth", "cursory", "ghost_cursor", "browserforge",
         "fingerprint_injector", "chromium_fake_device", "recorded_person", "simulated_person", "forged_visit",
-        "nonce_reused", "clock_skewed", "clock_backwards", "sequence_impossible", "payload_copied",
+        "system_input", "nonce_reused", "clock_skewed", "clock_backwards", "sequence_impossible", "payload_copied",
     },
 }  # fmt: skip
 """A generator that a model has learnt from can't be unlearnt: nothing here may move to the other side."""
@@ -35,6 +38,19 @@ def test_a_new_generator_has_a_side_before_it_is_run() -> None:
 def test_every_decided_side_has_a_reason_and_a_generator() -> None:
     assert set(DECIDED) <= set(GENERATORS)
     assert all(len(reason) > 20 for _, reason in DECIDED.values())
+
+
+def test_training_leaves_the_never_train_side_out() -> None:
+    for family, taken in (
+        ("playwright+humancursor", True),
+        ("puppeteer+ghost_cursor", False),
+        ("somebody_elses_family", True),
+        (None, True),
+    ):
+        truth = Truth("s-1", "lab", None, 1, family, "recorded", "")
+        samples = list(recorded_samples([recording()], {"s-1": truth}, ("lab",), 3, seed=1))
+        assert bool(samples) == taken, family
+        assert may_be_learnt(family) == taken
 
 
 def test_a_card_names_the_generators_that_its_model_saw() -> None:
