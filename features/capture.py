@@ -1,9 +1,8 @@
-"""Signals of the camera step that need no history: labels, hooks, uploads, switches, capabilities, frames."""
+"""Signals of the camera step that need no history: labels, hooks, uploads, switches, capabilities."""
 
 import re
 
 from features.automation import Found
-from features.frames import frame_signals
 from schemas.telemetry import Capture
 
 _LOOPBACK = re.compile(
@@ -39,4 +38,3 @@ def capture_signals(capture: Capture, found: Found, *, is_mobile: bool = False) 
         found["device_list_changed"] = True
     if is_mobile and capture.capabilities and "facingMode" not in capture.capabilities:
         found["capability_implausible"] = True
-    frame_signals(capture, found)

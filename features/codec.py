@@ -14,6 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from features.camera import Camera
 from features.fold import STATE_DTYPE, STATE_WIDTH
 from features.meta import BLOCKS, SEQUENCE_WINDOW, Meta, SignalRecord, Upstream
 from features.registry import REGISTRY_HASH, TABLES
@@ -24,7 +25,7 @@ _NUMBERS = 2
 
 
 def _layout() -> list[Any]:
-    records = (Meta, SignalRecord, Upstream)
+    records = (Meta, SignalRecord, Upstream, Camera)
     return [
         [[table.family, table.revision, table.slots, table.added] for table in TABLES],
         STATE_WIDTH,

@@ -1,52 +1,53 @@
-"""Signals of the shape and times of camera frames. No recordings of cameras stand behind them: none stands alone."""
+"""Signals of the shape and times of camera frames. No recordings of cameras stand behind them: none stands alone.
+
+They are judged on all frames of the session so far: one event holds too few of them.
+"""
 
 from typing import Final
 
-import numpy as np
-
 from features.automation import Found
-from schemas.telemetry import CameraTrack, Capture
+from features.camera import Camera
 
+FRAME_SIGNALS: Final = (
+    "constraint_challenge_fail",
+    "frame_interval_too_regular",
+    "frame_duplicate_ratio",
+    "frame_drop_pattern",
+    "capture_time_constant",
+)
+"""What is judged anew with each capture block."""
 LEAST_FRAMES: Final = 30
+LEAST_GAPS: Final = 24
 SAME_MS: Final = 0.01
 LEAST_SHARE: Final = 0.3
-GAP: Final = 1.8
-LEAST_ASPECT_CHANGE: Final = 0.05
+LEAST_SHAPE_CHANGE: Final = 0.05
 
 
-def frame_signals(capture: Capture, found: Found) -> None:
-    """Add what the block's frames show; fewer than 30 show nothing."""
-    if _shape_differs(capture.reported, capture.delivered):
+def frame_signals(camera: Camera, found: Found) -> None:
+    """Add what the session's frames show; fewer than 30 show their shape only."""
+    if _shape_differs(camera.reported, camera.delivered):
         found["constraint_challenge_fail"] = True
-    media = capture.media_t
-    if media is None or len(media) < LEAST_FRAMES:
+    if camera.frames < LEAST_FRAMES or camera.gaps < LEAST_GAPS:
         return
-    gaps = np.diff(np.array(media)) * 1000.0
-    duplicates = float((gaps == 0.0).mean())
+    duplicates = camera.same / camera.gaps
     if duplicates >= LEAST_SHARE:
         found["frame_duplicate_ratio"] = round(duplicates, 4)
-    moving = gaps[gaps > 0.0]
-    if len(moving) >= LEAST_FRAMES - 1 and float(np.ptp(moving)) <= SAME_MS:
-        found["frame_interval_too_regular"] = round(float(moving.mean()), 3)
-    if len(moving) > 0:
-        dropped = float((moving > GAP * np.quantile(moving, 0.25)).mean())
-        if dropped >= LEAST_SHARE:
-            found["frame_drop_pattern"] = round(dropped, 4)
-    # Frame times stand still where the clock of a picture that is shown again and again does.
-    captured = capture.capture_t
-    if captured is not None and None not in captured and len(set(captured)) == 1 and media[-1] > media[0]:
+    moving = camera.gaps - camera.same
+    if moving >= LEAST_GAPS and camera.largest_gap_ms - camera.least_gap_ms <= SAME_MS:
+        found["frame_interval_too_regular"] = round(camera.largest_gap_ms, 3)
+    if moving > 0 and camera.late / moving >= LEAST_SHARE:
+        found["frame_drop_pattern"] = round(camera.late / moving, 4)
+    # Capture times stand still where the clock of a picture that is shown again and again does.
+    if (
+        camera.without_capture_time == 0
+        and camera.last_taken_ms - camera.first_taken_ms <= SAME_MS
+        and camera.last_media_s > camera.first_media_s
+    ):
         found["capture_time_constant"] = True
 
 
-def _shape_differs(reported: CameraTrack | None, delivered: CameraTrack | None) -> bool:
-    """Whether frames have another aspect than the track says, turned by a quarter or not. Smaller ones are scaled."""
-    if reported is None or delivered is None:
-        return False
-    said, got = _aspect(reported), _aspect(delivered)
-    return said is not None and got is not None and abs(said - got) > LEAST_ASPECT_CHANGE * said
-
-
-def _aspect(track: CameraTrack) -> float | None:
-    """Longer side over shorter one, from 1."""
-    width, height = track.width_px, track.height_px
-    return max(width, height) / min(width, height) if width and height else None
+def _shape_differs(reported: list[float], delivered: list[float]) -> bool:
+    """Whether frames had a shape that no track said, turned by a quarter or not. Smaller frames are scaled ones."""
+    return bool(reported) and any(
+        all(abs(said - got) > LEAST_SHAPE_CHANGE * said for said in reported) for got in delivered
+    )

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from features import velocity
+from features.camera import Camera, is_judged
 from features.useragent import is_mobile
 from schemas.risk import CHANNELS
 from schemas.signals import Signal
@@ -105,6 +106,8 @@ class Meta(msgspec.Struct, array_like=True):
     ip_changes: int = 0
     logged_ratio: float = -1.0
     """Sampling ratio under which the session's vectors are logged; 0: they are not, -1: not decided yet."""
+    camera: Camera | None = None
+    """The camera step, once there was anything of it."""
 
     def seen(self, sequence: int) -> Sequence:
         """Whether an event of this number has arrived: "too_old" is below the window, where nobody remembers."""
@@ -174,8 +177,12 @@ class Meta(msgspec.Struct, array_like=True):
         if device is not None:
             blocks |= _DEVICE
             self._observe_device(device)
-        if event.capture is not None:
+        capture = event.capture
+        if capture is not None:
             blocks |= _CAPTURE
+            if self.camera is None:
+                self.camera = Camera()
+            self.camera.take(capture, event.effective_at)
         network = event.network
         if network is not None:
             blocks |= _NETWORK
@@ -226,6 +233,10 @@ class Meta(msgspec.Struct, array_like=True):
             signal.effective_at,
         )
         self.upstream = [*self.upstream[-(MAX_UPSTREAM - 1) :], result]
+        if is_judged(signal):
+            if self.camera is None:
+                self.camera = Camera()
+            self.camera.judge(signal)
         return True
 
     def has(self, block: str) -> bool:

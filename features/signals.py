@@ -15,11 +15,12 @@ from features.automation import automation_signals
 from features.capture import capture_signals
 from features.device import device_signals
 from features.forensics import forensic_signals
+from features.frames import FRAME_SIGNALS, frame_signals
 from features.meta import Meta, SignalRecord
 from features.network import network_signals
 from features.signal_definition import Confidence
 from features.signal_table import SIGNALS
-from features.signals_upstream import upstream_signals
+from features.signals_upstream import RESULT_SIGNALS, result_signals, upstream_signals
 from schemas.risk import SignalValue
 from schemas.signals import Signal
 from schemas.telemetry import Telemetry
@@ -29,6 +30,7 @@ __all__ = ["SIGNALS", "derive_signals", "signal_values", "signals_of"]
 Vector = npt.NDArray[np.float64]
 
 _JUDGED_ANEW = frozenset(name for name, definition in SIGNALS.items() if not definition.stays)
+_SURE: Sequence[Confidence] = ("low", "medium", "high")
 _ORDER = {name: place for place, name in enumerate(SIGNALS)}
 
 
@@ -94,7 +96,12 @@ def _take(event: Telemetry | Signal, meta: Meta, vector: Vector | None) -> None:
             network_signals(event, meta, found)
         if event.capture is not None:
             capture_signals(event.capture, found, is_mobile=meta.mobile)
+            _forget(meta, FRAME_SIGNALS)
+            if meta.camera is not None:
+                frame_signals(meta.camera, found)
     _record(meta, found, confidence)
+    if meta.camera is not None and meta.camera.results:
+        _record_results(meta)
 
 
 def _judge(meta: Meta, vector: Vector) -> None:
@@ -109,7 +116,24 @@ def _record(meta: Meta, found: dict[str, bool | float | str], confidence: Confid
     """Keep what was found. confidence: how sure the one is who told it; None: as the table says."""
     for name, value in found.items():
         definition = SIGNALS[name]
-        meta.signals[name] = SignalRecord(value, definition.severity, confidence or definition.confidence)
+        sure = confidence or definition.confidence
+        if definition.category == "capture" and (held := meta.signals.get(name)) is not None:
+            # Of two who tell the same, the surer one counts, whoever comes last.
+            sure = max(sure, held.confidence, key=_SURE.index)
+        meta.signals[name] = SignalRecord(value, definition.severity, sure)
+
+
+def _record_results(meta: Meta) -> None:
+    """Judge anew what stands of the results about the camera step."""
+    assert meta.camera is not None
+    _forget(meta, RESULT_SIGNALS)
+    for name, (value, severity) in result_signals(meta.camera.results, meta.signals).items():
+        meta.signals[name] = SignalRecord(value, severity, SIGNALS[name].confidence)
+
+
+def _forget(meta: Meta, names: Sequence[str]) -> None:
+    for name in names if meta.signals else ():
+        meta.signals.pop(name, None)
 
 
 def _forget_judged(meta: Meta) -> None:

@@ -4,6 +4,7 @@ from typing import Protocol
 
 import msgspec
 
+from features.camera import Camera
 from models.cells import Cell
 from schemas.risk import ChannelName, Decision, Reason, RiskLevel, Scores
 
@@ -21,6 +22,7 @@ class SessionMeta(Protocol):
     raw_max: list[float]
     latched_action: str | None
     latched_evaluation: int
+    camera: Camera | None
 
     def has(self, block: str) -> bool:
         """Whether the session has shown this telemetry block."""

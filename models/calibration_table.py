@@ -34,10 +34,14 @@ class Declared(NamedTuple):
 DECLARED_PRIORS: Final[Mapping[tuple[str, str], Declared]] = {
     # The keystroke scorer's raw score is (1 - p) ** 4 with p from published statistics of typing.
     ("bot", "keys"): Declared(power=4.0, floor=0.01),
-    # The device scorer's raw score is a probability by judgement; it never claims more than 2 % of people.
+    # The device scorer's raw score is a probability by judgement; it never claims less than 2 % of people.
     ("device", ANY): Declared(power=1.0, floor=0.02),
 }
 """What ships for inputs and channels without recorded people."""
+
+INJECTION_PRIOR: Final = Declared(power=1.0, floor=0.02)
+"""The injection channel's, which is in no artefact. It is stated for that channel and the device's together: the larger
+of the two raw scores claims no less than 2 % of people."""
 
 
 class Ranks(NamedTuple):

@@ -10,7 +10,8 @@ from typing import Final
 
 from models.assessment import SessionMeta
 from models.calibration import CalibrationTable, Calibrator, CellScorer
-from models.cells import EVIDENCE, EVIDENCE_EDGES_S, Cell, input_of, source_of
+from models.calibration_table import INJECTION_PRIOR
+from models.cells import ANY, EVIDENCE, EVIDENCE_EDGES_S, Cell, input_of, source_of
 from models.policy import Policy
 from models.snapshots import EMPTY, SnapshotSet
 from schemas.risk import CHANNELS, ChannelName, ChannelScore, Scores
@@ -28,6 +29,9 @@ Found = tuple[ChannelScore, float, float, float]
 
 _NOT_EXPECTED: Final = ChannelScore(state="not_expected")
 _DEPENDENCY: Final[Mapping[str, str]] = {"anomaly": "snapshot", "bot": "models", "device": "models"}
+_OF_SIGNALS: Final = frozenset({"device", "injection"})
+STATED: Final = CalibrationTable({}, "prior", 1, {("injection", ANY): INJECTION_PRIOR})
+"""What ranks injection while there are no people to rank it among."""
 
 
 class Channel:
@@ -40,7 +44,7 @@ class Channel:
         self._now, self._now_values, self._now_known = now, now.values, now.known
         self._ever, self._ever_values, self._ever_known = ever, ever.values, ever.known
         # Signals give few values, models give one for each event: only the former's scores come again.
-        self.known: dict[tuple[float, float], Found] | None = {} if name == "device" else None
+        self.known: dict[tuple[float, float], Found] | None = {} if name in _OF_SIGNALS else None
 
     def score(self, value: float, highest: float) -> Found:
         """The score of a raw value (NaN: no data now) where the session's highest so far is `highest`."""
@@ -82,19 +86,32 @@ class Plan:
         self.cell = cell
         self.flagged_from = flagged_from
         """The bar: any-time scores from here on corroborate."""
+        shared = shared_weights(weights)
         self.channels = [
             (
                 i,
                 name,
-                Channel(name, weights[name], calibrator.at(name, "now", cell), calibrator.at(name, "anytime", cell)),
-                ChannelScore(state="no_data", weight=weights[name]),
-                ChannelScore(state="degraded", weight=weights[name]),
+                Channel(name, shared[name], calibrator.at(name, "now", cell), calibrator.at(name, "anytime", cell)),
+                ChannelScore(state="no_data", weight=weights[name]) if name in weights else _NOT_EXPECTED,
+                ChannelScore(state="degraded", weight=weights[name]) if name in weights else _NOT_EXPECTED,
             )
             for i, name in enumerate(CHANNELS)
-            if name in weights
+            if name in shared
         ]
         """Of each expected channel: index, name, ranking, and its score without data and without what it needs."""
-        self.unexpected = [i for i, name in enumerate(CHANNELS) if name not in weights]
+        self.unexpected = [i for i, name in enumerate(CHANNELS) if name not in shared]
+
+
+def shared_weights(weights: Mapping[ChannelName, float]) -> dict[ChannelName, float]:
+    """The weights by which channels are combined, of a policy's for a flow.
+
+    Where a policy does not name `injection`, it is expected from the first evidence of a camera step on, and shares the
+    weight of `device`: both are read off what the client says of itself, and their prior is stated for the larger of
+    the two. So a session without a camera step is scored as if there were no such channel.
+    """
+    if "injection" in weights or "device" not in weights:
+        return dict(weights)
+    return {**weights, "injection": weights["device"]}
 
 
 class Planner:
@@ -107,7 +124,7 @@ class Planner:
 
     def __init__(self, policy: Policy, tables: Sequence[CalibrationTable]) -> None:
         self._policy = policy
-        self._tables = tuple(tables)
+        self._tables = (*tables, STATED)
         self._snapshot = EMPTY
         self._calibrators: dict[str, Calibrator] = {}
         self._plans: dict[tuple[str, str, bool, bool, str, str, float], Plan] = {}
@@ -160,8 +177,9 @@ def scores_of(
 
     raw: one row of `Engine.raw`; raw_max: the session's running maxima, brought up to date here; both in the order of
     CHANNELS. Overall is 1 - min(1, min_i (1 - s_i) / w_i) over the channels that the flow expects, their weights w_i
-    adding up to 1; one without a score counts as p = 1, so hiding it gains nothing. (Weighted Bonferroni, a p-value
-    under any dependence: P(min p_i / w_i <= a) <= sum of w_i a = a.)
+    adding up to 1 (device and injection may share one, `shared_weights`); one without a score counts as p = 1, so
+    hiding it gains nothing. (Weighted Bonferroni, a p-value under any dependence: P(min p_i / w_i <= a) <= sum of
+    w_i a = a.)
     """
     for i in plan.unexpected:
         value = raw[i]

@@ -45,6 +45,9 @@ class Decider:
             flow: tuple(rule for rule in self.policy.rules if rule.flows is None or flow in rule.flows)
             for flow in self.policy.flows
         }
+        self._methods = {
+            rule.id: rule.step_up_methods for rule in self.policy.rules if isinstance(rule.step_up_methods, list)
+        }
         # Counters alone can meet only these.
         self._counter_rules = {
             flow: tuple(rule for rule in rules if rule.any_signal is None and rule.severity is None)
@@ -130,7 +133,8 @@ class Decider:
             if ref is None:
                 ref = PolicyRef(id=self.policy.id, revision=self.revision, rule=rule, mode=self.policy.mode)
                 self._refs[rule] = ref
-            methods = list(self.policy.flows[flow].step_up_methods) if action == "step_up" else None  # type: ignore[index]
+            own = self._methods.get(rule) or self.policy.flows[flow].step_up_methods  # type: ignore[index]
+            methods = list(own) if action == "step_up" else None
             found = Decision(action=action, policy=ref, step_up_methods=methods, latched=latched, changed=changed)
             self._decisions[key] = found
         return found

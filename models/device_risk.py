@@ -3,7 +3,7 @@
 Each fired signal that no exemption excuses has a weight: its severity's (or its own), times the confidence of the
 observation. Risk is 1 - prod(1 - weight), where weak signals together stay under `caps.weak` and weak and medium ones
 under `caps.medium`: no number of hints adds up to a proof. A signal belongs to the channel `bot` (what input looked
-like) or `device` (what the browser and network look like).
+like), `injection` (where the picture came from, `models.injection`) or `device` (what browser and network look like).
 """
 
 import hashlib
@@ -51,6 +51,11 @@ class SignalWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Signals about the input itself: they count in the channel `bot`."""
     own_weight: dict[Name, Share] = {}
     """Signals whose weight is not their severity's."""
+    injection_signals: list[Name] = []
+    """Signals about the camera step and its results: they count in the channel `injection`."""
+    injection_support: list[Name] = []
+    """Signals of the channel `device` that count in `injection` as well, one severity lower, where there is a camera
+    step: whoever controls the app or the browser can feed it a picture, and need not."""
 
 
 DEFAULT_WEIGHTS: Final = SignalWeights(
@@ -76,6 +81,60 @@ DEFAULT_WEIGHTS: Final = SignalWeights(
     ],
     # A verified agent is declared, not hidden: the policy decides what it may do.
     own_weight={"agent_signed": 0.3},
+    injection_signals=[
+        "virtual_camera_label",
+        "media_api_hooked",
+        "upload_instead_of_live",
+        "camera_switch_mid_capture",
+        "label_enum_mismatch",
+        "loopback_camera_label",
+        "virtual_camera_installed",
+        "device_list_changed",
+        "capability_implausible",
+        "constraint_challenge_fail",
+        "frame_interval_too_regular",
+        "frame_duplicate_ratio",
+        "frame_drop_pattern",
+        "capture_time_constant",
+        "capture_retries",
+        "cv_conflict",
+        "injection_detected",
+        "deepfake_detected",
+        "presentation_attack",
+        "liveness_failed",
+        "document_tampered",
+        "document_failed",
+        "face_mismatch",
+        "known_face",
+        "result_to_review",
+        "results_disagree",
+        "capture_hash_reuse",
+        "encoder_mismatch",
+        "desktop_for_mobile_flow",
+        "device_handoff",
+        "motion_video_mismatch",
+        "liveness_too_fast",
+        "signed_capture_invalid",
+    ],
+    injection_support=[
+        "stealth_patch",
+        "emulator",
+        "gps_mock",
+        "test_keys",
+        "bootloader_unlocked",
+        "custom_rom",
+        "hook_framework",
+        "rooted",
+        "jailbroken",
+        "mitm_certificate",
+        "cloned_app",
+        "adb_on",
+        "debugger_attached",
+        "attestation_failed",
+        "sensor_impossible",
+        "sensor_touch_decoupled",
+        "remote_software_active",
+    ],
 )
 
 
@@ -96,6 +155,7 @@ class SignalScorer:
         self.weights = weights
         self.hash = hashlib.sha256(msgspec.json.encode(weights, order="sorted")).hexdigest()
         self._bot = frozenset(weights.bot_signals)
+        self._injection = frozenset(weights.injection_signals)
         self._severity = {level: getattr(weights.severity, level) for level in SEVERITIES}
         self._confidence = {level: getattr(weights.confidence, level) for level in ("high", "medium", "low")}
 
@@ -111,9 +171,11 @@ class SignalScorer:
         """The artefact."""
         return msgspec.json.format(msgspec.json.encode(self.weights), indent=2) + b"\n"
 
-    def channel_of(self, name: str) -> Literal["bot", "device"]:
+    def channel_of(self, name: str) -> Literal["bot", "device", "injection"]:
         """Channel that a signal counts in."""
-        return "bot" if name in self._bot else "device"
+        if name in self._bot:
+            return "bot"
+        return "injection" if name in self._injection else "device"
 
     def raw(self, signals: Mapping[str, SignalValue]) -> tuple[float, float]:
         """Risk of `device` and of `bot`, 0 to 0.999; 0 where nothing fired."""
@@ -124,11 +186,15 @@ class SignalScorer:
         for name in sorted(signals):  # a product of floats depends on its order
             signal = signals[name]
             weight = self.weight_of(name, signal)
-            if weight > 0.0:
-                rest[self.channel_of(name)][SEVERITIES.index(signal.severity)] *= 1.0 - weight
-        return self._join(rest["device"]), self._join(rest["bot"])
+            if weight > 0.0 and (its := rest.get(self.channel_of(name))) is not None:
+                its[SEVERITIES.index(signal.severity)] *= 1.0 - weight
+        return self.join(rest["device"]), self.join(rest["bot"])
 
-    def _join(self, rest: list[float]) -> float:
+    def join(self, rest: list[float]) -> float:
+        """Risk of what is left of 1 by strong, medium and weak signals: `rest` is the product of (1 - weight) of each.
+
+        0 to 0.999.
+        """
         strong, medium, weak = rest
         hints = min(self.weights.caps.weak, 1.0 - weak)
         doubts = min(self.weights.caps.medium, 1.0 - medium * (1.0 - hints))
@@ -137,10 +203,14 @@ class SignalScorer:
 
     def weight_of(self, name: str, signal: SignalValue) -> float:
         """Weight of one fired signal, 0 where it is exempt or did not fire."""
+        return self.weight_at(name, signal, signal.severity)
+
+    def weight_at(self, name: str, signal: SignalValue, severity: str) -> float:
+        """Its weight if it had that severity."""
         if signal.exempt is not None or signal.value is False:
             return 0.0
         own = self.weights.own_weight.get(name)
-        base = own if own is not None else self._severity[signal.severity]
+        base = own if own is not None else self._severity[severity]
         return float(base * self._confidence[signal.confidence])
 
     def explain(self, signals: Mapping[str, SignalValue], channel: str) -> list[SignalShare]:

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from features.camera import Camera
 from features.registry import FEATURES, INDEX, N_FEATURES, NAMES, REGISTRY_HASH
 from features.signal_table import SIGNALS
 from models import artifact, binomial
@@ -21,6 +22,7 @@ from models.calibration import CalibrationTable
 from models.channels import Plan, Planner, scores_of
 from models.combine import coverage, hundredths
 from models.decide import Decider, Facts, Latch
+from models.injection import InjectionScorer
 from models.policy import LoadedPolicy, load_policy
 from models.reasons import Draft, FeatureText, Reached, Reasoner
 from models.scorer import FloatArray
@@ -42,6 +44,7 @@ __all__ = ["ANOMALY", "BOT", "DEVICE", "Assessment", "Engine", "SessionMeta"]
 BOT: Final = CHANNELS.index("bot")
 ANOMALY: Final = CHANNELS.index("anomaly")
 DEVICE: Final = CHANNELS.index("device")
+INJECTION: Final = CHANNELS.index("injection")
 Detail = Literal["facts", "brief", "full"]
 """Which reasons: signals and counters only; with the two strongest groups of the bot channel; with all there is."""
 _GROUPS: Final[Mapping[Detail, int]] = {"brief": 2, "full": 5}
@@ -64,6 +67,7 @@ class Engine:
         self._loaded_policy = policy
         self._source = source
         self._tables = [table for table in (source, artifacts.calibration) if table is not None]
+        self._injection = InjectionScorer(artifacts.signals)
         self._planner = Planner(self.policy, self._tables)
         self._decider = Decider(policy)
         self._reasoner = Reasoner(
@@ -142,10 +146,12 @@ class Engine:
         flows: Sequence[str],
         signals: Sequence[Mapping[str, SignalValue]],
         snapshot: SnapshotSet | None = None,
+        cameras: Sequence[Camera | None] | None = None,
     ) -> FloatArray:
         """Raw scores of a chunk: rows (n, N_FEATURES) to (n, len(CHANNELS)), 0..1, NaN = no data.
 
-        `signals` are those that fired in the session so far. Each row's result depends on that row alone.
+        `signals` are those that fired in the session so far, `cameras` their `Meta.camera` (None: no session has one).
+        Each row's result depends on that row alone.
         """
         n = len(rows)
         out = np.empty((n, len(CHANNELS)))
@@ -167,7 +173,16 @@ class Engine:
                     out[i, DEVICE] = device
                 if forensic > 0.0:
                     bot[i] = np.fmax(bot[i], forensic)
+        if cameras is not None and any(cameras):
+            self._raw_injection(signals, cameras, out)
         return out
+
+    def _raw_injection(
+        self, signals: Sequence[Mapping[str, SignalValue]], cameras: Sequence[Camera | None], out: FloatArray
+    ) -> None:
+        for i, camera in enumerate(cameras):
+            if camera is not None:
+                out[i, INJECTION] = self._injection.raw(signals[i])
 
     def _raw_anomaly(
         self, rows: FloatArray, flows: Sequence[str], snapshot: SnapshotSet | None, out: FloatArray
@@ -250,6 +265,8 @@ class Engine:
                 self._reasoner.from_signals(fired, draft)
             if reached:
                 self._reasoner.from_counters(reached, draft)
+            if meta.camera is not None and _detail(decision.action, level, meta) != "facts":
+                self._reasoner.from_results(meta.camera.results, scores.injection, draft)
             share, missing = self._covered(meta)
             assessments.append(
                 Assessment(

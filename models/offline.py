@@ -185,7 +185,8 @@ class OfflineScorer:
         for vector, event, session in zip(vectors, events, held, strict=True):
             fill_context(vector, session.meta)
             signals.append(derive_signals(event, session.meta, vector))
-        raw = engine.raw(vectors, [session.meta.flow for session in held], signals, snapshot)
+        metas = [session.meta for session in held]
+        raw = engine.raw(vectors, [meta.flow for meta in metas], signals, snapshot, [meta.camera for meta in metas])
         for i, session in enumerate(held):
             observed_s = float(vectors[i, OBSERVED])
             # Before this event is taken over: cuts that it lies beyond show what was known until then.

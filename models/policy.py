@@ -90,6 +90,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_overall_anytime: Threshold | None = None
     # Unset, it is no part of what is hashed: a file without it keeps its revision.
     unless: Annotated[list[Name], Meta(min_length=1, max_length=64)] | UnsetType = UNSET
+    step_up_methods: Annotated[list[StepUpMethod], Meta(min_length=1, max_length=6)] | UnsetType = UNSET
+    """What suits this rule, best first; unset: what suits the flow."""
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -190,6 +192,8 @@ def _check_rules(policy: Policy, name: str, known_signals: Collection[str] | Non
             )
         excused = rule.unless if isinstance(rule.unless, list) else []
         named = [*(rule.any_signal or []), *(rule.severity.exclude if rule.severity else []), *excused]
+        if isinstance(rule.step_up_methods, list) and rule.action != "step_up":
+            raise PolicyError(f"{where} has step_up_methods, but its action is {rule.action}; they go with step_up")
         unknown = [s for s in named if known_signals is not None and s not in known_signals]
         if unknown:
             raise PolicyError(f"{where} names the signal {unknown[0]}, which does not exist")

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from models.channels import shared_weights
 from models.decide import Decider, Facts, Latch
 from models.policy import ACTION_RANK, LoadedPolicy, Policy
 from schemas.risk import Action, ChannelName, ChannelScore, RiskEvent
@@ -69,10 +70,11 @@ def overall_anytime(event: RiskEvent, weights: Mapping[ChannelName, float]) -> t
     """
     least = 1.0
     unknown: list[str] = []
-    for name, weight in weights.items():
+    for name, weight in shared_weights(weights).items():
         score: ChannelScore | None = getattr(event.scores, name)
         if score is None or score.state == "not_expected":
-            unknown.append(name)
+            if name in weights:
+                unknown.append(name)
         elif score.score_anytime is not None:
             least = min(least, (1.0 - score.score_anytime) / weight)
     return 1.0 - least, unknown
@@ -90,7 +92,7 @@ class Judge:
         weights = self.loaded.policy.flows[event.flow].weights
         overall, unknown = overall_anytime(event, weights)
         anytime: dict[str, float] = {}
-        for name in weights:
+        for name in shared_weights(weights):
             score: ChannelScore | None = getattr(event.scores, name)
             if score is not None and score.score_anytime is not None:
                 anytime[name] = score.score_anytime

@@ -11,11 +11,12 @@ from typing import Final, Literal, NamedTuple
 import numba
 import numpy as np
 
+from features.fusion import NEVER, RESULTS, Times, standing_of
 from models.device_risk import SignalScorer
 from models.policy import Policy
 from models.reason_codes import RISK_SUFFIX, TRUST_SUFFIX, code_of, stem_of
 from models.scorer import FloatArray, IntArray
-from schemas.risk import ChannelName, Reason, SignalValue, Velocity
+from schemas.risk import ChannelName, ChannelScore, Reason, SignalValue, Velocity
 
 MAX_REASONS: Final = 8
 MIN_WEIGHT: Final = 0.02
@@ -202,6 +203,25 @@ class Reasoner:
                 self._fired[key] = found
         return found
 
+    def from_results(self, results: Mapping[str, Times], injection: ChannelScore | None, draft: list[Draft]) -> None:
+        """Add what speaks for the person: results about the camera step that pass, and which ones there are none of."""
+        passed = [kind for kind in RESULTS if standing_of(kind, results.get(kind, NEVER)) == "passed"]
+        risk = injection.raw if injection is not None else None
+        if not passed or risk is None:
+            return
+        silent = [kind for kind in RESULTS if kind not in results]
+        reason = Reason(
+            code="CAMERA_RESULTS_PASSED",
+            category="capture",
+            weight=1.0 - risk,
+            polarity="trust",
+            evidence=f"passed: {_listed(passed)}; no result of: {_listed(silent) or 'none'}",
+            basis="signal",
+            channel="injection",
+        )
+        if reason.weight >= MIN_WEIGHT:
+            draft.append((-reason.weight, reason.code, len(draft), reason))
+
     def reached(self, velocity: Mapping[str, Velocity]) -> list[Reached]:
         """The counters that reach a limit of the policy."""
         found = []
@@ -258,6 +278,10 @@ class Reasoner:
                 )
             )
         return reasons
+
+
+def _listed(kinds: Sequence[str]) -> str:
+    return ", ".join(kind.replace("_", " ") for kind in kinds)
 
 
 _WINDOW_TEXT: Final = {"m5": "5 minutes", "h1": "1 hour", "h24": "24 hours"}

@@ -10,6 +10,8 @@ from typing import Final
 
 import numpy as np
 
+from features.camera import Camera
+from features.fusion import RESULTS
 from features.meta import Meta
 from features.registry import HIGH, LOW, N_FEATURES
 from features.signal_table import SIGNALS
@@ -26,6 +28,7 @@ SMALLEST: Final = 5e-324
 _EVERY_SIGNAL: Final = {
     name: SignalValue(value=True, severity=signal.severity, confidence="high") for name, signal in SIGNALS.items()
 }
+_CAMERA: Final = Camera(results=dict.fromkeys(RESULTS, (0, 0, 0)))
 _MANY: Final = {name: Velocity(m5=10**9, h1=10**9, h24=10**9) for name in PAIR_NAMES}
 
 
@@ -53,9 +56,9 @@ def try_out(engine: Engine, clock: Callable[[], float] | None = None) -> None:
             raise ArtifactError(f"does not keep what a model promises: {broken}") from None
     for flow in FLOWS:
         for signals, velocity in (({}, {}), (_EVERY_SIGNAL, _MANY)):
-            raw = engine.raw(rows, [flow] * len(rows), [signals] * len(rows))
+            raw = engine.raw(rows, [flow] * len(rows), [signals] * len(rows), None, [_CAMERA] * len(rows))
             for x, its_raw in zip(rows, raw, strict=True):
-                meta = Meta(flow=flow, pointer_type="mouse", collector="trial", ended=True)
+                meta = Meta(flow=flow, pointer_type="mouse", collector="trial", ended=True, camera=_CAMERA)
                 # Twice: a latched decision is another way through the policy.
                 for _ in range(2):
                     _check(engine.assess(x, its_raw, meta, signals, velocity, ["counters"]), flow)

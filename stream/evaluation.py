@@ -166,7 +166,8 @@ class Evaluator:
         features_s = lap("features")
 
         engine, snapshot = serving
-        raw = engine.raw(vectors, [meta.flow for meta in metas], signals, snapshot)
+        cameras = [meta.camera for meta in metas]
+        raw = engine.raw(vectors, [meta.flow for meta in metas], signals, snapshot, cameras)
         models_s = lap("models")
 
         stages_ms = {"features": features_s * 1000.0, "models": models_s * 1000.0}

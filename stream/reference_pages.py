@@ -1,4 +1,4 @@
-"""Writes and checks the reference pages that stand in declarations: settings, metrics, command line, features.
+"""Writes and checks the reference pages that stand in declarations: settings, metrics, features, injection, commands.
 
 `python -m stream.reference_pages render` writes them, `check` says which differ from their declarations (exit 1). The
 contracts and their page are `schemas.contracts_cli`'s.
@@ -17,6 +17,7 @@ from features import document
 from stream.cli import app
 from stream.exit_status import EXIT_CODES
 from stream.gateway.metrics import GatewayMetrics
+from stream.injection_page import injection_page
 from stream.loop_metrics import LoopCounter, LoopHistogram
 from stream.metric_family import Family
 from stream.metrics import Metrics
@@ -220,6 +221,7 @@ PAGES: Final[dict[Path, Callable[[], str]]] = {
     FOLDER / "metrics.md": metrics_page,
     FOLDER / "command-line.md": command_line_page,
     FOLDER / "features.md": document.render,
+    FOLDER / "injection.md": injection_page,
 }
 """How each page is made, by its path from the repository's root."""
 

@@ -39,7 +39,7 @@ def film(
     if not virtual:
         gaps += 1000 / rate * (rng.random(n) < 0.015)
     shown = begin + np.cumsum(np.maximum(4.0, gaps))
-    media = np.cumsum(np.round(gaps / (1000 / rate)) / rate)
+    media = np.cumsum(gaps) / 1000.0
     taken = shown - rng.normal(45.0, 3.0, n)
     track = CameraTrack(
         width_px=width,
@@ -62,7 +62,7 @@ def film(
                     reported=track if first else None,
                     delivered=track if first else None,
                     frame_t=[round(float(shown[i]) - k * BATCH_MS, 1) for i in rows],
-                    media_t=[round(float(media[i]), 4) for i in rows],
+                    media_t=[round(float(media[i]), 6) for i in rows],
                     capture_t=[None if virtual else round(float(taken[i]) - k * BATCH_MS, 1) for i in rows],
                     presented_frames=int(rows[-1]) + 1,
                     hooked_functions=[],

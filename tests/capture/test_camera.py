@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from features.camera import Camera
 from features.capture import capture_signals
 from schemas.telemetry import Capture
 from tests.support.captured import settled, wait_for
@@ -49,11 +50,14 @@ def test_what_was_asked_and_got(opened: Open, site: CaptureSite) -> None:
     assert any(one.camera_labels and "fake_device_0" in one.camera_labels for one in found)
     assert found[0].hooked_functions == []
     signals: dict[str, Any] = {}
-    for one in found:
+    camera = Camera()
+    for at, one in enumerate(found):
         capture_signals(one, signals)
+        camera.take(one, 500 * at)
         assert one.upload is None
         assert one.camera_switched is None
-    # Chromium's own fake camera is found by its name, and nothing else of it is.
+    assert camera.frames == sum(len(one.media_t or []) for one in found)
+    # Chromium's own fake camera is found by its name, and nothing else that one event shows is.
     assert signals == {"loopback_camera_label": "fake_device_0"}
 
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features import document
+from features.fusion import RESULTS
 from features.meta import Meta
 from features.recorded import START_MS
 from features.registry import N_FEATURES
 from features.signals import SIGNALS, derive_signals, signals_of
-from features.signals_upstream import conflict_of
 from features.velocity import NOTHING_KNOWN, WHAT_INDEX
 from schemas.signals import Finding, Routing, Signal
 from schemas.telemetry import CameraTrack, Capture, Collector, Device, Network, Scope, Telemetry
@@ -131,6 +131,19 @@ def accepted(name: str) -> Fired:
     return lambda: upstream(signal(kind=kind, findings=[Finding(name=name, value=True)]))
 
 
+def failing(kind: str) -> Fired:
+    return lambda: upstream(told(kind, "fail"))
+
+
+def passing(kind: str) -> Fired:
+    """A pass, a failure that never was one, and a score of which its provider has no threshold."""
+    return lambda: (
+        upstream(told(kind, "pass"))
+        | upstream(signal(kind=kind, verdict="fail", outcome="timeout"))
+        | upstream(signal(kind=kind, outcome="scored", score=0.99, direction="high_is_risk"))
+    )
+
+
 FIRES: dict[str, Fired] = {
     **{name: shown(device=device) for name, device in DEVICE_CUES},
     **{name: shown(device=changed(), network=network) for name, network in NETWORK_CUES},
@@ -160,6 +173,9 @@ FIRES: dict[str, Fired] = {
     "capture_time_constant": lambda: fired(frames(LIVE, [5.0] * len(LIVE))),
     "capture_retries": lambda: upstream(signal(attempt=4)),
     "cv_conflict": lambda: upstream(told("liveness", "pass"), told("injection", "fail")),
+    **{rule.signal: failing(kind) for kind, rule in RESULTS.items()},
+    "result_to_review": lambda: upstream(told("pad", "review")),
+    "results_disagree": lambda: upstream(told("pad", "pass"), told("pad", "fail")),
     "attestation_failed": lambda: upstream(told("device_attestation", "fail")),
     "coercion_pattern": lambda: scam(slow_fields(2.0), CALL, SHARED),
 }
@@ -328,6 +344,14 @@ SILENT: dict[str, Fired] = {
         | upstream(told("liveness", "pass"), told("injection", "review"))
         | upstream(told("liveness", "pass"), unasked(told("injection", "fail")))
     ),
+    **{rule.signal: passing(kind) for kind, rule in RESULTS.items()},
+    "result_to_review": lambda: (
+        upstream(told("pad", "pass"), told("capture_quality", "review")) | upstream(unasked(told("pad", "review")))
+    ),
+    "results_disagree": lambda: (
+        upstream(told("pad", "pass"), told("liveness", "fail"))
+        | upstream(told("pad", "fail"), signal(kind="pad", verdict="pass", effective_at=START_MS + 60_000))
+    ),
     "attestation_failed": lambda: (
         upstream(told("device_attestation", "pass"), signal(kind="device_attestation"))
         | upstream(signal(kind="device_attestation", verdict="fail", outcome="error"))
@@ -417,7 +441,7 @@ def test_a_result_asked_for_comparison_is_no_part_of_the_session() -> None:
     meta = Meta()
     upstream(signal(kind="liveness", verdict="pass", routing=Routing(arm="a", shadow=True)), meta=meta)
     assert (meta.upstream, meta.recent_signals) == ([], ["u0"])
-    assert conflict_of(meta.upstream) is None
+    assert meta.camera is None
 
 
 def test_a_chunk_reads_upstream_results_as_one_by_one() -> None:

@@ -58,7 +58,7 @@ def test_what_is_said_otherwise_is_named_with_both_values() -> None:
     ]
     assert changes(DEFAULT.policy, DEFAULT.policy) == []
     blocks = TEXT.split("[[rules]]")
-    swapped = "[[rules]]".join([blocks[0], blocks[2], blocks[1], *blocks[4:]])
+    swapped = "[[rules]]".join([blocks[0], blocks[2], blocks[1], blocks[3], *blocks[5:]])
     said = changes(DEFAULT.policy, parse_policy(swapped.encode(), "x").policy)
     assert {one.where.split(".")[1] for one in said if one.where.startswith("rules.")} == {"strong_fact"}
     assert said[-1].where == "rules, in order"
@@ -257,3 +257,19 @@ def test_a_policy_without_exemptions_keeps_its_revision() -> None:
     assert b"unless" not in said
     assert all(rule.unless is msgspec.UNSET for rule in DEFAULT.policy.rules)
     assert len(list(itertools.chain(DEFAULT.policy.rules))) == said.count(b'"any_signal"')
+
+
+def test_a_camera_step_shares_the_devices_weight_as_in_the_pipeline() -> None:
+    weights = DEFAULT.policy.flows["kyc_capture"].weights
+    event = risk(0, 0.0, flow="kyc_capture")
+    scored = ChannelScore(state="scored", score=0.95, score_anytime=0.95)
+    event.scores = Scores(overall=0.0, overall_anytime=0.0, injection=scored, **_quiet("bot", "anomaly", "device"))
+    found, unknown = overall_anytime(event, weights)
+    assert (found, unknown) == (1.0 - (1.0 - 0.95) / 0.4, [])
+    event.scores.injection = ChannelScore(state="not_expected")
+    assert overall_anytime(event, weights) == (0.0, [])
+    assert overall_anytime(event, {"bot": 0.6, "injection": 0.4})[1] == ["injection"]
+
+
+def _quiet(*channels: str) -> dict[str, Any]:
+    return {name: ChannelScore(state="scored", score=0.0, score_anytime=0.0) for name in channels}

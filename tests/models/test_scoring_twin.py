@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from features.camera import Camera
+from features.fusion import RESULTS
 from features.registry import INDEX, N_FEATURES, NAMES
 from features.session import Meta
 from features.signal_table import SIGNALS
@@ -97,6 +99,14 @@ def velocity_of(rng: np.random.Generator) -> dict[str, Velocity]:
     }
 
 
+def camera_of(rng: np.random.Generator) -> Camera | None:
+    if rng.random() < 0.5:
+        return None
+    kinds = rng.choice(list(RESULTS), size=int(rng.integers(0, 4)), replace=False)
+    times = {str(kind): rng.choice([-1, 0, 5_000, 60_000], 3).tolist() for kind in kinds}
+    return Camera(results={kind: (a, b, c) for kind, (a, b, c) in times.items()})
+
+
 def metas_of(rng: np.random.Generator, n: int) -> list[Meta]:
     return [
         Meta(
@@ -110,6 +120,7 @@ def metas_of(rng: np.random.Generator, n: int) -> list[Meta]:
             raw_max=[float(v) if rng.random() < 0.5 else float("nan") for v in rng.uniform(0, 1, len(CHANNELS))],
             latched_action=None if rng.random() < 0.7 else str(rng.choice(["step_up", "block"])),
             latched_evaluation=1,
+            camera=camera_of(rng),
         )
         for _ in range(n)
     ]
@@ -128,9 +139,10 @@ def test_a_chunk_is_assessed_as_its_twin_does_each_event(
     before = rows.copy()
     twin, naive_metas, other_metas = NaiveScoring(shipped), copy.deepcopy(metas), copy.deepcopy(metas)
     for _ in range(2):  # a second event of each session meets maxima and latches
-        raw = shipped.raw(rows, [meta.flow for meta in metas], signals, snapshot)
+        raw = shipped.raw(rows, [meta.flow for meta in metas], signals, snapshot, [meta.camera for meta in metas])
         naive_raw = [
-            twin.raw(x, meta.flow, fired, snapshot) for x, meta, fired in zip(rows, metas, signals, strict=True)
+            twin.raw(x, meta.flow, fired, snapshot, meta.camera)
+            for x, meta, fired in zip(rows, metas, signals, strict=True)
         ]
         assert ENCODE(raw.tolist()) == ENCODE(naive_raw)
         found = shipped.assess_chunk(rows, raw, metas, signals, velocity, degraded, snapshot)

@@ -13,11 +13,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from features.camera import Camera
+from features.fusion import RESULTS, standing_of
 from features.registry import FEATURES, INDEX, NAMES
 from features.signal_table import SIGNALS
 from models.assessment import Assessment, SessionMeta
 from models.calibration import Calibrator
 from models.cells import Cell, evidence_of, input_of, source_of
+from models.channels import STATED
 from models.combine import coverage, hundredths
 from models.decide import Decider, Facts, _holds
 from models.engine import Engine
@@ -50,7 +53,12 @@ class NaiveScoring:
         self.decider = Decider(engine._loaded_policy)
 
     def raw(
-        self, x: Floats, flow: str, signals: Mapping[str, SignalValue], snapshot: SnapshotSet | None = None
+        self,
+        x: Floats,
+        flow: str,
+        signals: Mapping[str, SignalValue],
+        snapshot: SnapshotSet | None = None,
+        camera: Camera | None = None,
     ) -> list[float]:
         """One row of `Engine.raw`."""
         artifacts = self.engine.artifacts
@@ -65,9 +73,29 @@ class NaiveScoring:
         out = dict.fromkeys(CHANNELS, math.nan)
         out["bot"] = max(bots, default=math.nan)
         out["anomaly"] = anomaly[0] if anomaly is not None else math.nan
+        if camera is not None:
+            out["injection"] = self._injection(signals)
         if device > 0.0 or x[INDEX["session_device_seen"]] > 0.0:
             out["device"] = device
         return [out[channel] for channel in CHANNELS]
+
+    def _injection(self, signals: Mapping[str, SignalValue]) -> float:
+        """1 - (1 - strong)(1 - doubts), each a noisy-or; what only supports counts one severity lower."""
+        weights = self.engine.artifacts.signals.weights
+        base = {"strong": weights.severity.strong, "medium": weights.severity.medium, "weak": weights.severity.weak}
+        sure = {"high": weights.confidence.high, "medium": weights.confidence.medium, "low": weights.confidence.low}
+        left = {"strong": 1.0, "medium": 1.0, "weak": 1.0}
+        for name, signal in sorted(signals.items()):
+            severity: str | None = None
+            if name in weights.injection_signals:
+                severity = signal.severity
+            elif name in weights.injection_support:
+                severity = {"strong": "medium", "medium": "weak", "weak": None}[signal.severity]
+            if severity is not None and signal.exempt is None and signal.value is not False:
+                left[severity] *= 1.0 - base[severity] * sure[signal.confidence]
+        hints = min(weights.caps.weak, 1.0 - left["weak"])
+        doubts = min(weights.caps.medium, 1.0 - left["medium"] * (1.0 - hints))
+        return min(0.999, 1.0 - left["strong"] * (1.0 - doubts))
 
     def assess(
         self,
@@ -83,7 +111,7 @@ class NaiveScoring:
         """One event; updates `meta`."""
         cell = _cell_of(x, meta)
         live = (snapshot or EMPTY).calibration.get(meta.flow)
-        calibrator = Calibrator([*([live] if live is not None else []), *self.engine._tables])
+        calibrator = Calibrator([*([live] if live is not None else []), *self.engine._tables, STATED])
         scores, anytime = self._scores(raw, meta, cell, calibrator, degraded)
         meta.evaluations += 1
         facts = Facts(scores.overall_anytime, anytime, signals, velocity, degraded)
@@ -93,12 +121,15 @@ class NaiveScoring:
         seen = [name for name in wanted if meta.has(name) or (name == "pointer" and meta.has("touch"))]
         share, missing = coverage(wanted, seen)
         detail = _detail(decision.action, level, ended=meta.ended)
+        reasons = self._reasons(x, meta.flow, signals, velocity, snapshot, detail)
+        if detail != "facts" and meta.camera is not None and scores.injection is not None:
+            reasons = _with_trust(reasons, meta.camera, scores.injection.raw)
         return Assessment(
             scores=scores,
             decision=decision,
             risk_level=level,
             risk_score=hundredths(scores.overall_anytime),
-            reasons=self._reasons(x, meta.flow, signals, velocity, snapshot, detail),
+            reasons=sorted(reasons, key=lambda reason: (-reason.weight, reason.code))[:8],
             coverage=share,
             missing_signals=missing,
             cell=cell,
@@ -129,10 +160,12 @@ class NaiveScoring:
             action, name = before, "latched"
         elif action == "allow":
             name = "none"
+        own = {rule.id: rule.step_up_methods for rule in self.policy.rules}.get(name)
+        methods = own if isinstance(own, list) else rules.step_up_methods
         return Decision(
             action=action,
             policy=PolicyRef(id=self.policy.id, revision=self.decider.revision, rule=name, mode=self.policy.mode),
-            step_up_methods=list(rules.step_up_methods) if action == "step_up" else None,
+            step_up_methods=list(methods) if action == "step_up" else None,
             latched=action != "allow" and not changed,
             changed=changed,
         )
@@ -140,7 +173,10 @@ class NaiveScoring:
     def _scores(
         self, raw: Sequence[float], meta: SessionMeta, cell: Cell, calibrator: Calibrator, degraded: Sequence[str]
     ) -> tuple[Scores, dict[str, float]]:
-        weights = self.policy.flows[meta.flow].weights  # type: ignore[index]
+        named = self.policy.flows[meta.flow].weights  # type: ignore[index]
+        weights = dict(named)
+        if "injection" not in named and "device" in named:
+            weights["injection"] = named["device"]
         needs = {"anomaly": "snapshot", "bot": "models", "device": "models"}
         now: dict[str, float] = {}
         anytime: dict[str, float] = {}
@@ -151,6 +187,9 @@ class NaiveScoring:
                 highest = meta.raw_max[i] = value
             weight = weights.get(name)
             if weight is None:
+                channels[name] = ChannelScore(state="not_expected")
+                continue
+            if highest != highest and name not in named:
                 channels[name] = ChannelScore(state="not_expected")
                 continue
             if highest != highest:
@@ -208,11 +247,10 @@ class NaiveScoring:
                 basis="signal",
                 channel=channel,
             )
-            for channel in ("bot", "device")
+            for channel in ("bot", "device", "injection")
             for share in artifacts.signals.explain(signals, channel)
         ]  # fmt: skip
-        found += self._counter_reasons(velocity)
-        return sorted(found, key=lambda reason: (-reason.weight, reason.code))[:8]
+        return found + self._counter_reasons(velocity)
 
     def _counter_reasons(self, velocity: Mapping[str, Velocity]) -> list[Reason]:
         limits: dict[tuple[str, str], int] = {}
@@ -239,6 +277,23 @@ class NaiveScoring:
                 )
             )
         return found
+
+
+def _with_trust(reasons: list[Reason], camera: Camera, raw: float | None) -> list[Reason]:
+    passed = [kind for kind in RESULTS if standing_of(kind, camera.results.get(kind, (-1, -1, -1))) == "passed"]
+    if not passed or raw is None or 1.0 - raw < 0.02:
+        return reasons
+    silent = [kind for kind in RESULTS if kind not in camera.results]
+    trust = Reason(
+        code="CAMERA_RESULTS_PASSED",
+        category="capture",
+        weight=1.0 - raw,
+        polarity="trust",
+        evidence=f"passed: {', '.join(passed)}; no result of: {', '.join(silent) or 'none'}".replace("_", " "),
+        basis="signal",
+        channel="injection",
+    )
+    return [*reasons, trust]
 
 
 def _model_reasons(

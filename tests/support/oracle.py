@@ -137,7 +137,7 @@ class Oracle:
         fill_context(vectors[0], meta, counted(meta.counters))
         signals = derive_signals(event, meta, vectors[0])
         live = self.snapshots[snapshot] if snapshot is not None and self.snapshots else None
-        raw = self.engine.raw(vectors, [meta.flow], [signals], live)
+        raw = self.engine.raw(vectors, [meta.flow], [signals], live, [meta.camera])
         assessment = self.engine.assess(vectors[0], raw[0], meta, signals, velocity, degraded, live)
         self.sessions[event.session_id] = encode(event.session_id, meta, states[0])
         return assessment

@@ -106,7 +106,7 @@ class PerEvent:
         shown = counted(meta.counters)
         fill_context(vectors[0], meta, shown)
         signals = derive_signals(telemetry, meta, vectors[0])
-        raw = self._engine.raw(vectors, [meta.flow], [signals], None)
+        raw = self._engine.raw(vectors, [meta.flow], [signals], None, [meta.camera])
         found = self._engine.assess(vectors[0], raw[0], meta, signals, shown.velocity, [], None)
         now_ms = int(time.time() * 1000)
         risk = RiskEvent(
