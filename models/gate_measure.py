@@ -20,7 +20,7 @@ from models.dataset import Recording, Truth, read_recordings, read_truth
 from models.engine import Engine
 from models.offline import Cut, OfflineScorer, ScoredCut
 from models.train_vectors import END, events_of
-from models.train_windows import LEAST_SAMPLES
+from models.train_windows import LEAST_SAMPLES, group_of
 from schemas.envelope import encode
 from schemas.risk import Action
 from schemas.telemetry import Telemetry
@@ -137,6 +137,6 @@ def recorded(data: Path, seed: int, most: int = RECORDED_EACH) -> list[Golden]:
 
 
 def _golden(recording: Recording, truth: Truth) -> Golden:
-    group = f"{truth.source}/{truth.family}" if truth.label else truth.source
+    group = f"{group_of(truth.source)}/{truth.family}" if truth.label else truth.source
     person = truth.person or recording.session_id
     return Golden(recording.session_id, bool(truth.label), group, person, events_of(recording))

@@ -141,6 +141,15 @@ def test_found_at_fixed_false_positives_agrees_with_a_naive_count(
     assert found_share(made, "f", "raw", rate) == pytest.approx(naive)
 
 
+def test_a_family_is_judged_against_people_of_its_own_source() -> None:
+    """People of another source who score higher cost a family nothing; too few own people are no yardstick."""
+    for n, found in ((20, 1.0), (19, 0.0)):
+        made = [Outcome(f"p{i}", False, "here", f"p{i}", 0.1, 0.1, "allow", "none", []) for i in range(n)]
+        made += [Outcome(f"q{i}", False, "there", f"q{i}", 0.9, 0.9, "allow", "none", []) for i in range(40)]
+        made += [Outcome(f"b{i}", True, "here/f", f"b{i}", 0.5, 0.5, "allow", "none", []) for i in range(5)]
+        assert found_share(made, "here/f", "raw", 0.01) == found
+
+
 def test_a_measurement_is_a_file() -> None:
     one = measured()
     assert msgspec.json.decode(msgspec.json.encode(one), type=Measurement) == one
