@@ -6,7 +6,7 @@ import msgspec
 
 from features.camera import Camera
 from models.cells import Cell
-from schemas.risk import ChannelName, Decision, Reason, RiskLevel, Scores
+from schemas.risk import Automation, ChannelName, Decision, Reason, RiskLevel, Scores
 
 
 class SessionMeta(Protocol):
@@ -18,6 +18,7 @@ class SessionMeta(Protocol):
     sampling_interval_ms: float
     blocks: int
     ended: bool
+    assistive: bool
     evaluations: int
     raw_max: list[float]
     latched_action: str | None
@@ -42,3 +43,4 @@ class Assessment(msgspec.Struct, frozen=True):
     cell: Cell
     flagged_by: list[ChannelName]
     """Channels whose own any-time score passes the policy's `corroborate_at`."""
+    automation: Automation | None = None

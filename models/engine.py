@@ -18,6 +18,7 @@ from features.signal_table import SIGNALS
 from models import artifact, binomial
 from models.anomaly import FlatHST
 from models.assessment import Assessment, SessionMeta
+from models.automation_class import automation_of
 from models.calibration import CalibrationTable
 from models.channels import Plan, Planner, scores_of
 from models.combine import coverage, hundredths
@@ -30,6 +31,7 @@ from models.snapshots import SnapshotSet
 from schemas.risk import (
     CHANNELS,
     Action,
+    Automation,
     ChannelName,
     Decision,
     RiskLevel,
@@ -239,12 +241,12 @@ class Engine:
         of its session in offset order. Each result is the same as alone.
         """
         kinds = rows[:, self._kind].tolist()
-        found: list[tuple[Scores, Decision, RiskLevel, Plan, list[ChannelName], list[Reached]]] = []
+        found: list[tuple[Scores, Decision, RiskLevel, Plan, list[ChannelName], list[Reached], Automation | None]] = []
         drafts: list[list[Draft]] = [[] for _ in metas]
         at: list[int] = []
         details: list[Detail] = []
-        for i, (meta, own, kind) in enumerate(zip(metas, raw.tolist(), kinds, strict=True)):
-            plan = self._planner.plan(meta, kind[0], kind[1], kind[2], snapshot)
+        for i, (meta, own, evidence) in enumerate(zip(metas, raw.tolist(), kinds, strict=True)):
+            plan = self._planner.plan(meta, evidence[0], evidence[1], evidence[2], snapshot)
             scores, anytime, flagged = scores_of(plan, own, meta.raw_max, degraded[i])
             reached = self._reasoner.reached(velocity[i]) if velocity[i] else []
             decision = self._decide(
@@ -255,12 +257,13 @@ class Engine:
             if detail != "facts":
                 at.append(i)
                 details.append(detail)
-            found.append((scores, decision, level, plan, flagged, reached))
+            kind = automation_of(rows[i], evidence[2], meta, scores, anytime, signals[i])
+            found.append((scores, decision, level, plan, flagged, reached, kind))
         if at:
             self._explain(rows, at, details, [metas[i].flow for i in at], snapshot, [drafts[i] for i in at])
         assessments = []
         for one, meta, fired, draft in zip(found, metas, signals, drafts, strict=True):
-            scores, decision, level, plan, flagged, reached = one
+            scores, decision, level, plan, flagged, reached, automation = one
             if fired:
                 self._reasoner.from_signals(fired, draft)
             if reached:
@@ -279,6 +282,7 @@ class Engine:
                     missing_signals=missing,
                     cell=plan.cell,
                     flagged_by=flagged,
+                    automation=automation,
                 )
             )
         return assessments

@@ -10,6 +10,7 @@ import msgspec
 from schemas.erasure import Erasure
 from schemas.label import Label
 from schemas.risk import (
+    Automation,
     Calibration,
     ChannelScore,
     Decision,
@@ -277,6 +278,7 @@ _STEP_UP: Final = RiskEvent(
     latency_ms={"decode": 0.02, "read": 0.61, "features": 0.05, "models": 0.12, "decide": 0.04, "total": 1.4},
     account_ref=_ACCOUNT_REF,
     device_ref=_DEVICE_REF,
+    automation=Automation(kind="humanised", basis="model", confidence="medium", rule="bot_score"),
 )
 
 _NO_DATA: Final = RiskEvent(

@@ -39,6 +39,18 @@ _SETS: Final[tuple[Mapping[str, str], ...]] = (
         "spoofed": "declared with a signature or an origin that does not hold",
     },
     {
+        "human": "the bot score is as low as people's",
+        "scripted": "a driver, or input too even for a hand",
+        "humanised": "the bot score is high, and no fact says how it is made",
+        "replayed": "recorded behaviour played again",
+        "agent": "an AI agent: declared, or by clicks that jump and whole values in bursts",
+        "assistive": "declared assistive technology and nothing that speaks against it",
+    },
+    {
+        "model": "the calibrated bot score",
+        "rule": "a named rule on facts",
+    },
+    {
         "completed": "the flow was finished",
         "abandoned": "the person left",
         "timeout": "nothing happened for too long",

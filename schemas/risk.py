@@ -18,6 +18,7 @@ CHANNELS: tuple[ChannelName, ...] = ("bot", "anomaly", "injection", "device", "r
 RiskLevel = Literal["low", "medium", "high", "very_high"]
 Action = Literal["allow", "step_up", "block"]
 StepUpMethod = Literal["captcha", "otp", "passkey", "liveness", "document", "manual_review"]
+AutomationClass = Literal["human", "scripted", "humanised", "replayed", "agent", "assistive"]
 Millis = Annotated[float, Meta(ge=0.0)]
 
 
@@ -117,6 +118,18 @@ class Reason(Block, kw_only=True):
     channel: Annotated[ChannelName, Meta(description="Channel that it belongs to.")]
 
 
+class Automation(Block, kw_only=True):
+    """What kind of sender the session looks like. It informs: no policy decides by it."""
+
+    kind: Annotated[AutomationClass, Meta(description="Class of sender.")]
+    basis: Annotated[
+        Literal["model", "rule"],
+        Meta(description="What says so: `model`, the calibrated bot score; `rule`, the one named beside."),
+    ]
+    confidence: Annotated[Literal["low", "medium", "high"], Meta(description="How sure it is.")]
+    rule: Annotated[Name, Meta(description="Rule or signal that says so; `bot_score` where the model does.")]
+
+
 class SignalValue(Block, kw_only=True):
     """One derived signal: an observation, kept apart from any score."""
 
@@ -202,3 +215,6 @@ class RiskEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False, tag_
     state_cold: Annotated[
         bool, Meta(description="The session's beginning was lost: scores rest on what was seen since.")
     ] = False
+    automation: Annotated[Automation | None, Meta(description="Kind of sender so far; absent while nothing tells.")] = (
+        None
+    )

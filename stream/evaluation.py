@@ -263,6 +263,7 @@ def _risk_event(  # noqa: PLR0917 - all that one event is made of, called once
         account_ref=meta.account_ref,
         device_ref=meta.device_ref,
         state_cold=meta.state_cold,
+        automation=assessment.automation,
     )
 
 

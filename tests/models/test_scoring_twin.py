@@ -116,6 +116,7 @@ def metas_of(rng: np.random.Generator, n: int) -> list[Meta]:
             sampling_interval_ms=float(rng.choice([0.0, 16.0])),
             blocks=int(rng.integers(1 << 10)),
             ended=bool(rng.random() < 0.2),
+            assistive=bool(rng.random() < 0.2),
             evaluations=int(rng.integers(3)),
             raw_max=[float(v) if rng.random() < 0.5 else float("nan") for v in rng.uniform(0, 1, len(CHANNELS))],
             latched_action=None if rng.random() < 0.7 else str(rng.choice(["step_up", "block"])),

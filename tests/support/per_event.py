@@ -138,6 +138,7 @@ class PerEvent:
             latency_ms={},
             account_ref=meta.account_ref,
             device_ref=meta.device_ref,
+            automation=found.automation,
         )
         headers = cloud_event_headers(RiskEvent, id=risk.evaluation_id, subject=risk.session_id, time_ms=now_ms)
         state = encode(telemetry.session_id, meta, states[0])
