@@ -179,9 +179,12 @@ SERVICE: Final = Dashboard(
                 ),
                 Panel(
                     "Connections",
-                    "Of clients, open, of each gateway; beyond gateway.max_connections it answers 503.",
+                    "Of clients, open, of each gateway, and the most of one address.",
                     "short",
-                    (("tellwire_gateway_connections", "{{instance}}"),),
+                    (
+                        ("tellwire_gateway_connections", "{{instance}}"),
+                        ("tellwire_gateway_ip_connections", "{{instance}}: one address"),
+                    ),
                 ),
                 Panel(
                     "Memory held by bodies",

@@ -5,9 +5,12 @@ likes. Bodies are bounded by who reads them; trailers after them, which could pa
 """
 
 import asyncio
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from stream.gateway.shares import Shares
 
 MAX_HEAD_BYTES: Final = 65_536
 """Largest request line and headers; also most that may come between two parts of a body and is none of it, bytes."""
@@ -20,23 +23,65 @@ class _TooManyHeaders(Exception):  # noqa: N818 - the parser makes a bad request
     pass
 
 
+class Guests:
+    """Counts the connections of each address. `key_of`: what a peer's are counted under; None: they are not."""
+
+    def __init__(
+        self, most: int, key_of: Callable[[str | None], str | None], turned_away: Callable[[], object]
+    ) -> None:
+        """`most`: connections of one address; `turned_away` is called for each one beyond."""
+        self.shares = Shares(most)
+        self._key_of = key_of
+        self._turned_away = turned_away
+
+    def enter(self, peer: str | None) -> bool:
+        """Count one more, and return True; False: it is beyond the share."""
+        key = self._key_of(peer)
+        if key is None or self.shares.take(key, 1):
+            return True
+        self._turned_away()
+        return False
+
+    def leave(self, peer: str | None) -> None:
+        """Count one less, of those that entered."""
+        key = self._key_of(peer)
+        if key is not None:
+            self.shares.give_back(key, 1)
+
+
 class BoundedHttp(HttpToolsProtocol):
-    """One connection."""
+    """One connection. `guests` is set on a class of its own for each gateway, by `bounded_http`."""
+
+    guests: ClassVar[Guests | None] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._is_guest = False
         self._is_in_head = False
         self._vain_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
 
+    @property
+    def _peer(self) -> str | None:
+        return self.client[0] if self.client else None
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a first request, but not for ever."""
         super().connection_made(transport)
+        if self.guests is not None:
+            self._is_guest = self.guests.enter(self._peer)
+            if not self._is_guest:
+                # Before anything was read: whoever sends nothing would else hold it for as long as a head may take.
+                transport.abort()
+                return
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._end_wait()
+        if self.guests is not None and self._is_guest:
+            self.guests.leave(self._peer)
+            self._is_guest = False
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -90,3 +135,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_timer = None
         if not self.transport.is_closing():
             self.transport.close()
+
+
+def bounded_http(guests: Guests) -> type[BoundedHttp]:
+    """Return the protocol of a gateway whose connections are counted by `guests`."""
+    return type("GuestHttp", (BoundedHttp,), {"guests": guests})

@@ -76,6 +76,11 @@ class Edge:
                 break
         return _client(address, by_proxy=True)
 
+    def connection_key(self, peer: str | None) -> str | None:
+        """Return what a peer's connections are counted under, as its rate is; None: a trusted proxy, or not known."""
+        address = _address(peer or "")
+        return None if address is None or self._is_trusted(address) else _client(address, by_proxy=False).rate_key
+
     def _is_trusted(self, address: Address) -> bool:
         return any(address in network for network in self._trusted)
 

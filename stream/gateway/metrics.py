@@ -49,7 +49,8 @@ class GatewayMetrics:
         )
         self.rate_limited = Counter(
             "tellwire_gateway_rate_limited_total",
-            "Requests beyond a rate: of their address, session, origin or tenant; beyond an address's share: ip_bytes.",
+            "Requests beyond a rate: of their address, session, origin or tenant; beyond an address's share: ip_bytes; "
+            "connections that were closed for that: ip_connections.",
             ["scope"],
             registry=r,
         )
@@ -71,6 +72,11 @@ class GatewayMetrics:
         self.ip_in_flight_bytes = Gauge(
             "tellwire_gateway_ip_in_flight_bytes",
             "Bytes of bodies that came and are not answered yet, of the address that has most of them.",
+            registry=r,
+        )
+        self.ip_connections = Gauge(
+            "tellwire_gateway_ip_connections",
+            "Open connections of the address that has most of them, trusted proxies left out.",
             registry=r,
         )
         self.connections = Gauge("tellwire_gateway_connections", "Open connections of clients.", registry=r)

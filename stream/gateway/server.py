@@ -13,7 +13,7 @@ from schemas.topics import TELEMETRY_TOPIC
 from stream import __version__, kafka_properties
 from stream.exit_status import FAILED
 from stream.gateway.app import make_app
-from stream.gateway.bounded_http import BoundedHttp
+from stream.gateway.bounded_http import Guests, bounded_http
 from stream.gateway.metrics import GatewayMetrics
 from stream.gateway.outlet import Outlet
 from stream.gateway.service import Gateway
@@ -57,6 +57,11 @@ class GatewayProcess:
         self._producer = Producer(bootstrap, options, self._died)
         self._outlet = Outlet(self._producer, self.metrics, own.max_in_flight_bytes)
         self._gateway = Gateway(settings, self._outlet, self.metrics)
+        self._guests = Guests(
+            own.ip_connections,
+            self._gateway.edge.connection_key,
+            self.metrics.rate_limited.labels("ip_connections").inc,
+        )
         clock = RunningClock()
         limits = settings.health
         self._health = Health(limits.stall_s, clock, limits.restart_s)
@@ -70,7 +75,7 @@ class GatewayProcess:
         self._server = server(
             make_app(self._gateway, self.metrics, own, connections=self._connections),
             stop_s=max(1, int(limits.stop_s - _PRODUCER_ENDS_S - 1)),
-            http=BoundedHttp,
+            http=bounded_http(self._guests),
         )
         self._is_dead = False
 
@@ -123,6 +128,7 @@ class GatewayProcess:
                 self.metrics.ready.set(1)
             self.metrics.in_flight_bytes.set(self._outlet.in_flight_bytes)
             self.metrics.connections.set(self._connections())
+            self.metrics.ip_connections.set(self._guests.shares.largest)
             self._gateway.observe()
             await asyncio.sleep(BEAT_S)
 

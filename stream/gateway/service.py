@@ -5,7 +5,8 @@ A refusal is an exception; what returns was done. Nothing here logs or keeps an 
 
 import hmac
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import Final, NamedTuple, Protocol, TypeVar
 
@@ -87,12 +88,12 @@ class Gateway:
         self._tokens = Tokens(
             _token_keys(own), ttl_ms=own.token_ttl_s * 1_000, max_age_ms=own.session_max_age_s * 1_000
         )
-        self._edge = Edge(own, self._refs)
+        self.edge = Edge(own, self._refs)
         self._maker = RecordMaker(self._refs, own.max_event_age_s * 1_000)
         self._origins = {origin.encode(): tenant for origin, tenant in own.origins.items()}
         self._by_ip = Buckets(own.ip_rate_per_s, own.ip_burst, own.rate_entries)
         self._by_session = Buckets(own.session_rate_per_s, own.session_burst, own.rate_entries)
-        self._shares = Shares(own.ip_in_flight_bytes, metrics.rate_limited.labels("ip_bytes").inc)
+        self._shares = Shares(own.ip_in_flight_bytes)
         # Only names that the settings hold come here.
         self._by_origin = Buckets(own.origin_rate_per_s, own.origin_burst, len(own.origins) + len(own.tenants) + 1)
         self._batch = RecordDecoder((TelemetryBatch,), max_bytes=own.max_body_bytes, keyed_by_session=False).decode
@@ -102,7 +103,7 @@ class Gateway:
         """Bring the gauges up to now."""
         self._metrics.rate_entries.labels("ip").set(len(self._by_ip))
         self._metrics.rate_entries.labels("session").set(len(self._by_session))
-        self._metrics.ip_in_flight_bytes.set(self._shares.largest_bytes)
+        self._metrics.ip_in_flight_bytes.set(self._shares.largest)
 
     # --- sessions ----------------------------------------------------------------------------------
 
@@ -110,7 +111,7 @@ class Gateway:
         """Open or renew a session for the app's server that shows its tenant's secret."""
         tenant = self._tenant_of(head.get(b"authorization") or b"")
         if tenant is None:
-            self._take("ip", self._edge.client(head.peer, head.headers).rate_key)
+            self._take("ip", self.edge.client(head.peer, head.headers).rate_key)
             raise Refusal("secret_invalid", "send the tenant's secret as `Authorization: Bearer ...`")
         self._take("tenant", (tenant,))
         asked = _decoded(self._open, await read_body(MAX_OPEN_BYTES))
@@ -147,14 +148,40 @@ class Gateway:
     async def take(self, head: Head, read_body: ReadBody) -> TelemetryTaken:
         """Produce a client's events, and return once Kafka has them."""
         observed_at = self._now_ms()
-        client = self._edge.client(head.peer, head.headers)
+        client = self.edge.client(head.peer, head.headers)
         self._take("ip", client.rate_key)
         origin_tenant = self._check_head(head)
         announced = min(_length_of(head), self._settings.max_body_bytes)  # what is larger is refused for that
         self._outlet.check(announced)
-        with self._shares.holding(client.rate_key, announced) as count_share:
+        with self._holding(client.rate_key, announced) as count_share:
             body = await self._whole(read_body, count_share)
             return await self._produced(head, client, origin_tenant, body, observed_at)
+
+    @contextmanager
+    def _holding(self, key: str, announced: int) -> Iterator[Callable[[int], None]]:
+        """Yield what counts each part of an address's body, which it has until its request is answered.
+
+        Raises Refusal where its share has no room for `announced` bytes, which are not counted; so does what counts.
+        """
+        if not self._shares.has_room(key, announced):
+            raise self._no_share()
+        held = 0
+
+        def count(size: int) -> None:
+            nonlocal held
+            if not self._shares.take(key, size):
+                raise self._no_share()
+            held += size
+
+        try:
+            yield count
+        finally:
+            self._shares.give_back(key, held)
+
+    def _no_share(self) -> Refusal:
+        self._metrics.rate_limited.labels("ip_bytes").inc()
+        detail = "bodies of this address that came and are not answered yet are as large as they may be"
+        return Refusal("rate_limited", detail, scope="ip_bytes", retry_after_s=1)
 
     async def _whole(self, read_body: ReadBody, count_share: Callable[[int], None]) -> bytes:
         with self._outlet.reading() as count_all:
@@ -216,7 +243,7 @@ class Gateway:
             sent_at=batch.sent_at,
             observed_at=observed_at,
             device_ref=batch.device_ref,
-            network=self._edge.network(client, head.headers),
+            network=self.edge.network(client, head.headers),
             refs=self._refs,
         )
         trace = trace_context((name.decode("latin-1"), value) for name, value in head.headers)

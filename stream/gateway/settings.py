@@ -66,6 +66,12 @@ class GatewaySettings(Section):
     )
     body_timeout_s: float = Field(10.0, gt=0, le=120, description="Longest time that a request's body may take, s.")
     max_connections: int = Field(2_000, ge=1, le=100_000, description="Connections; beyond them it answers 503.")
+    ip_connections: int = Field(
+        500,
+        ge=1,
+        le=100_000,
+        description="Connections of one address (IPv6: of a /64) that is no trusted proxy's; more are closed at once.",
+    )
     session_rate_per_s: float = Field(5.0, gt=0, le=1e6, description="Requests a second of one session.")
     session_burst: int = Field(20, ge=1, le=10**6, description="Requests that a session may send at once.")
     ip_rate_per_s: float = Field(50.0, gt=0, le=1e6, description="Requests a second of one address (IPv6: of a /64).")

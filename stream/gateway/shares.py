@@ -1,20 +1,16 @@
-"""What each address holds of the gateway's memory, bounded: one that sends bodies slowly must not use up all of it.
+"""What each address holds of something that the gateway has little of, bounded: nobody must use up all of it.
 
-An address has a body from its first byte until its request is answered. Nothing is remembered of who holds nothing.
+So an address that sends slowly gets no other one into trouble. Nothing is remembered of who holds nothing.
 """
 
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
-
-from stream.gateway.wire import Refusal
+from collections.abc import Hashable
 
 
 class Shares:
-    """Bytes held by key, at most `max_bytes` each. Per process. `refused` is called for each part beyond a share."""
+    """How much is held by key, at most `most` each. Per process."""
 
-    def __init__(self, max_bytes: int, refused: Callable[[], object] = lambda: None) -> None:
-        self._max_bytes = max_bytes
-        self._refused = refused
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._held: dict[Hashable, int] = {}
 
     def __len__(self) -> int:
@@ -22,39 +18,24 @@ class Shares:
         return len(self._held)
 
     @property
-    def largest_bytes(self) -> int:
+    def largest(self) -> int:
         """What the one that holds most holds."""
         return max(self._held.values(), default=0)
 
-    def _check(self, key: Hashable, size: int) -> None:
-        if self._held.get(key, 0) + size > self._max_bytes:
-            self._refused()
-            raise Refusal(
-                "rate_limited",
-                "bodies of this address that came and are not answered yet are as large as they may be",
-                scope="ip_bytes",
-                retry_after_s=1,
-            )
+    def has_room(self, key: Hashable, amount: int) -> bool:
+        """Whether `key` could take so much more."""
+        return self._held.get(key, 0) + amount <= self._most
 
-    @contextmanager
-    def holding(self, key: Hashable, announced: int) -> Iterator[Callable[[int], None]]:
-        """Yield what counts each part that comes, and raises Refusal beyond the share; given back at the end.
+    def take(self, key: Hashable, amount: int) -> bool:
+        """Let `key` hold so much more, and return True; or nothing more, and return False."""
+        if not self.has_room(key, amount):
+            return False
+        if amount:
+            self._held[key] = self._held.get(key, 0) + amount
+        return True
 
-        `announced`: bytes; raises Refusal at once where the share has no room for them. They are not counted.
-        """
-        self._check(key, announced)
-        held = 0
-
-        def count(size: int) -> None:
-            nonlocal held
-            self._check(key, size)
-            if size:
-                held += size
-                self._held[key] = self._held.get(key, 0) + size
-
-        try:
-            yield count
-        finally:
-            left = self._held.pop(key, 0) - held
-            if left:
-                self._held[key] = left
+    def give_back(self, key: Hashable, amount: int) -> None:
+        """Let `key` hold so much less."""
+        left = self._held.pop(key, 0) - amount
+        if left > 0:
+            self._held[key] = left

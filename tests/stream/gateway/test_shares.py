@@ -7,15 +7,13 @@ import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.gateway.bounded_http import BoundedHttp
+from stream.gateway.bounded_http import BoundedHttp, Guests, bounded_http
 from stream.gateway.shares import Shares
-from stream.gateway.wire import Refusal
 from stream.http_server import server
 from stream.transport import OutRecord
 from tests.stream.gateway.doubles import ORIGIN, World, opened
@@ -23,46 +21,25 @@ from tests.stream.gateway.doubles import ORIGIN, World, opened
 MAX = 10
 
 
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 5), st.integers(0, 6)), max_size=60))
-def test_each_key_holds_what_its_open_bodies_add_up_to(steps: list[tuple[str, int, int]]) -> None:
-    """A step: a part of a key's body number so-and-so, opened with its first part; a part of size 6 ends the body."""
-    refused = []
-    shares = Shares(MAX, lambda: refused.append(1))
-    bodies: dict[tuple[str, int], list[int]] = {}
-    open_: dict[tuple[str, int], tuple[ExitStack, object]] = {}
-    expected = 0
-    for key, number, size in steps:
-        body = key, number
-        if size == 6 and body in bodies:
-            open_.pop(body)[0].close()
-            del bodies[body]
-            continue
-        held = sum(sum(parts) for (owner, _), parts in bodies.items() if owner == key)
-        if body not in bodies:
-            stack = ExitStack()
-            if held + number > MAX:  # its number is what it announces
-                expected += 1
-                with pytest.raises(Refusal):
-                    stack.enter_context(shares.holding(key, number))
-                continue
-            open_[body] = stack, stack.enter_context(shares.holding(key, number))
-            bodies[body] = []
-        count = open_[body][1]
-        assert callable(count)
-        if held + size > MAX:
-            expected += 1
-            with pytest.raises(Refusal):
-                count(size)
-        else:
-            count(size)
-            bodies[body].append(size)
-        sums = [sum(sum(parts) for (owner, _), parts in bodies.items() if owner == one) for one in "ab"]
-        assert shares.largest_bytes == max(sums)
-        assert len(shares) == sum(one > 0 for one in sums)
-    assert len(refused) == expected
-    for stack, _ in open_.values():
-        stack.close()
-    assert (len(shares), shares.largest_bytes) == (0, 0)
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 6), st.booleans()), max_size=60))
+def test_each_key_holds_what_it_took_and_did_not_give_back(steps: list[tuple[str, int, bool]]) -> None:
+    """A step: a key takes so much, or gives back what it took first."""
+    shares = Shares(MAX)
+    held: dict[str, list[int]] = {"a": [], "b": []}
+    for key, amount, takes in steps:
+        if takes:
+            has_room = sum(held[key]) + amount <= MAX
+            assert shares.has_room(key, amount) == has_room
+            assert shares.take(key, amount) == has_room
+            held[key] += [amount] * has_room
+        elif held[key]:
+            shares.give_back(key, held[key].pop(0))
+        sums = [sum(taken) for taken in held.values()]
+        assert (shares.largest, len(shares)) == (max(sums), sum(one > 0 for one in sums))
+    for key, taken in held.items():
+        for amount in taken:
+            shares.give_back(key, amount)
+    assert (len(shares), shares.largest) == (0, 0)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -71,10 +48,10 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def served(world: World) -> AsyncIterator[int]:
+async def served(world: World, protocol: type[BoundedHttp] = BoundedHttp) -> AsyncIterator[int]:
     """Serve a gateway over its own protocol; yields the port, on all addresses of the loopback."""
     with socket.create_server(("0.0.0.0", 0)) as listener:
-        serving = server(world.app, stop_s=1, http=BoundedHttp)
+        serving = server(world.app, stop_s=1, http=protocol)
         task = asyncio.create_task(serving.serve(sockets=[listener]))
         await until(lambda: serving.started)
         try:
@@ -168,3 +145,44 @@ async def test_what_waits_for_kafka_is_its_address_s_too() -> None:
     assert (await waiting).status == 200
     world.gateway.observe()
     assert world.metrics.ip_in_flight_bytes._value.get() == 0
+
+
+async def test_an_address_that_keeps_connections_uses_up_its_share_and_nobody_elses() -> None:
+    world = World(trusted_proxies="127.0.0.9")
+    turned_away: list[int] = []
+    guests = Guests(3, world.gateway.edge.connection_key, lambda: turned_away.append(1))
+    body = b"{}"
+
+    async def status(port: int, address: str) -> int:
+        reader, writer = await connected(port, address)
+        try:
+            writer.write(head_of(len(body)) + body)
+            return (await answer_of(reader))[0]
+        finally:
+            writer.close()
+
+    async with served(world, bounded_http(guests)) as port:
+        # They say nothing at all, or begin a request and stop.
+        kept = [await connected(port, "127.0.0.2") for _ in range(3)]
+        kept[0][1].write(head_of(10) + b"{")
+        await until(lambda: guests.shares.largest == 3)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await status(port, "127.0.0.2")
+        assert turned_away == [1]
+        assert await status(port, "127.0.0.3") == 400
+        # A proxy's connections are many people's.
+        proxied = [await connected(port, "127.0.0.9") for _ in range(5)]
+        assert await status(port, "127.0.0.9") == 400
+        for _, writer in kept + proxied:
+            writer.close()
+        await until(lambda: not guests.shares)
+        assert await status(port, "127.0.0.2") == 400
+    assert turned_away == [1]
+    assert BoundedHttp.guests is None
+
+
+def test_connections_are_counted_as_rates_are() -> None:
+    edge = World(trusted_proxies="10.0.0.0/8").gateway.edge
+    peers = ["192.0.2.1", "2001:db8::1", "2001:db8::2:1", "::ffff:192.0.2.1", "10.1.2.3", "unix", None]
+    keys = [edge.connection_key(peer) for peer in peers]
+    assert keys == ["192.0.2.1", "2001:db8::", "2001:db8::", "192.0.2.1", None, None, None]
