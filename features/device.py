@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 from features.automation import LEGAL_MEMORY_GIB, MAX_CORES, Found
+from features.hardware import cores_fit
 from features.meta import Meta
 from features.useragent import browser_of, is_emulator, is_mobile, os_of, platform_os
 from schemas.telemetry import Device, Scope, Telemetry
@@ -54,6 +55,8 @@ def _hardware(device: Device, found: Found) -> None:
         found["impossible_hardware"] = float(cores)
     elif memory is not None and memory not in LEGAL_MEMORY_GIB:
         found["impossible_hardware"] = memory
+    if cores is not None and device.gpu_renderer and cores_fit(device.gpu_renderer, cores) is False:
+        found["cores_gpu_mismatch"] = float(cores)
     for avail, whole in (
         (device.avail_width_px, device.screen_width_px),
         (device.avail_height_px, device.screen_height_px),

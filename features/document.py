@@ -5,7 +5,7 @@ import math
 from features.fold import STATE_WIDTH
 from features.pointer import PAUSE_MS
 from features.registry import N_FEATURES, TABLES
-from features.signal_rates import RATES
+from features.signal_rates import EVASIONS, RATES
 from features.signal_table import SIGNALS
 from features.stroke import GRID_MS, MAX_POINTS, MIN_PATH_PX, MIN_POINTS
 from features.table import Feature
@@ -81,6 +81,20 @@ that are not listed have no recordings: their severity is a judgement.
 """
 
 
+_EVASIONS = """
+## Fingerprints that evasion tools draw
+
+Fingerprints drawn from the published networks that such tools use, as they draw them: every attribute by the user agent
+alone, so that graphics and cores are of different machines. How often one shows it, by the browser claimed; how often
+people do is above, and no recorded people use a Mac. Nothing is learnt from either: the makers' specifications say
+which processors have which graphics, and which families are listed was settled with an eye on which occur. Browsers
+that don't name their graphics (Safari, phones) show nothing here, and discrete cards go with any processor.
+
+| browser claimed | signal | fires for | of | rate |
+|---|---|---|---|---|
+"""
+
+
 def upper_95(fired: int, people: int) -> float:
     """Upper end of the two-sided 95 % interval (Wilson's) of a share."""
     z2 = 1.96**2
@@ -150,6 +164,10 @@ def render() -> str:
             share, upper = fired / people, upper_95(fired, people)
             counts = f"{recording} | {fired} | {people} | {share:.2%} | {upper:.2%}"
             lines.append(f"| {name} | {SIGNALS[name].severity} | {counts} |")
+    lines += _EVASIONS.splitlines()
+    for platform, by_name in EVASIONS.items():
+        for name, (fired, drawn) in by_name.items():
+            lines.append(f"| {platform} | {name} | {fired} | {drawn} | {fired / drawn:.1%} |")
     return "\n".join(lines) + "\n"
 
 

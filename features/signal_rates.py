@@ -13,6 +13,7 @@ RATES: Final[dict[str, dict[str, tuple[int, int]]]] = {
         "ua_platform_mismatch": (0, 6926),
         "gpu_os_mismatch": (0, 6926),
         "screen_contradiction": (0, 6926),
+        "cores_gpu_mismatch": (38, 6926),
     },
     "user_agents_intoli": {
         "headless_ua": (0, 3433),
@@ -29,3 +30,12 @@ RATES: Final[dict[str, dict[str, tuple[int, int]]]] = {
     },
 }
 """(people for whom it fires, people) by recording and signal."""
+
+EVASIONS: Final[dict[str, dict[str, tuple[int, int]]]] = {
+    "windows chrome": {"cores_gpu_mismatch": (486, 3013), "any medium or strong": (502, 3013)},
+    "macos chrome": {"cores_gpu_mismatch": (480, 933), "any medium or strong": (484, 933)},
+    "macos safari": {"cores_gpu_mismatch": (0, 463), "any medium or strong": (0, 463)},
+    "ios safari": {"cores_gpu_mismatch": (0, 333), "any medium or strong": (1, 333)},
+    "linux chrome": {"cores_gpu_mismatch": (21, 118), "any medium or strong": (33, 118)},
+}
+"""(drawn fingerprints in which it fires, drawn) by claimed platform."""

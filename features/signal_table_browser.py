@@ -156,6 +156,16 @@ BROWSER: Final = (
         exempt_if=PRIVATE,
     ),
     signal(
+        "cores_gpu_mismatch",
+        _M,
+        "device",
+        "comparison",
+        "integrated graphics beside a number of cores that no processor with them has",
+        "makers' specifications",
+        "virtual machines, cores that are switched off, browsers that make up their number",
+        exempt_if=PRIVATE,
+    ),
+    signal(
         "touch_mismatch",
         _M,
         "device",

@@ -18,8 +18,10 @@ from features.forensics import forensic_signals
 from features.meta import Meta
 from features.registry import INDEX, N_FEATURES
 from features.session import columns_of, fold_chunk, new_states
+from features.signal_table import SIGNALS
 from features.signals import derive_signals, exemption
 from models.dataset import Recording, read_recordings, read_truth
+from models.fingerprint_networks import draw
 from models.train_vectors import events_of
 from schemas.telemetry import Collector, Device, Telemetry
 
@@ -58,13 +60,19 @@ _FIELDS: Final[dict[str, dict[str, str]]] = {
 SHOWN: Final[dict[str, tuple[str, ...]]] = {
     PEOPLE: (
         *("headless_ua", "plugins_inconsistent", "headless_like", "impossible_hardware", "software_renderer"),
-        *("emulator", "ua_platform_mismatch", "gpu_os_mismatch", "screen_contradiction"),
+        *("emulator", "ua_platform_mismatch", "gpu_os_mismatch", "screen_contradiction", "cores_gpu_mismatch"),
     ),
     TRAFFIC: ("headless_ua", "plugins_inconsistent", "rtt_zero", "emulator", "ua_platform_mismatch"),
 }
 """Signals of which a recording has what they look at: those of the others would be silent for want of data."""
 
 
+EVASIONS: Final = 5_000
+EVASION_SEED: Final = 8
+LEAST_DRAWN: Final = 100
+"""Platforms that fewer of the drawn fingerprints claim are left out."""
+CONSISTENCY: Final = "cores_gpu_mismatch"
+ANY_SIGNAL: Final = "any medium or strong"
 SESSIONS: Final = "sessions"
 """Sessions of people, recorded by seven instruments."""
 RECORDER_MS: Final = 8.0
@@ -169,7 +177,23 @@ def _judge(recording: Recording) -> tuple[set[str], set[str]]:
     return enough, {name for name in ever if exemption(name, meta) is None}
 
 
-def render(found: Mapping[str, Mapping[str, Rate]]) -> str:
+def evasion_rates(folder: Path) -> dict[str, dict[str, Rate]]:
+    """Of fingerprints drawn as evasion tools draw them: how often signals fire, by platform claimed."""
+    fired: dict[str, Counter[str]] = {}
+    drawn: Counter[str] = Counter()
+    for platform, device in draw(folder / "fingerprints" / "apify_networks", EVASIONS, EVASION_SEED):
+        drawn[platform] += 1
+        names = signals_of(device)
+        strong = any(SIGNALS[name].severity != "weak" for name in names)
+        fired.setdefault(platform, Counter()).update([*names & {CONSISTENCY}, *([ANY_SIGNAL] if strong else [])])
+    return {
+        platform: {name: Rate(fired[platform][name], n) for name in (CONSISTENCY, ANY_SIGNAL)}
+        for platform, n in drawn.most_common()
+        if n >= LEAST_DRAWN
+    }
+
+
+def render(found: Mapping[str, Mapping[str, Rate]], evasions: Mapping[str, Mapping[str, Rate]]) -> str:
     """The module `features.signal_rates` with these figures."""
     lines = [
         '"""How often signals fire for people of recorded fingerprints: written by `models.fingerprints`."""',
@@ -182,10 +206,16 @@ def render(found: Mapping[str, Mapping[str, Rate]]) -> str:
         lines.append(f'    "{recording}": {{')
         lines += [f'        "{name}": ({rate.fired}, {rate.people}),' for name, rate in by_name.items()]
         lines.append("    },")
-    lines += ["}", '"""(people for whom it fires, people) by recording and signal."""']
+    lines += ["}", '"""(people for whom it fires, people) by recording and signal."""', ""]
+    lines += ["EVASIONS: Final[dict[str, dict[str, tuple[int, int]]]] = {"]
+    for platform, by_name in evasions.items():
+        cells = ", ".join(f'"{name}": ({rate.fired}, {rate.people})' for name, rate in by_name.items())
+        lines.append(f'    "{platform}": {{{cells}}},')
+    lines += ["}", '"""(drawn fingerprints in which it fires, drawn) by claimed platform."""']
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
     data = Path(sys.argv[1])
-    sys.stdout.write(render(rates(data) | {SESSIONS: session_rates(data / "sessions.parquet")}))
+    people = rates(data) | {SESSIONS: session_rates(data / "sessions.parquet")}
+    sys.stdout.write(render(people, evasion_rates(data)))

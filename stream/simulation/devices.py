@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
+from features.hardware import cores_fit
 from schemas.telemetry import Device, Network, Scope, Viewport
 
 Rng = np.random.Generator
@@ -177,7 +178,7 @@ def machine(rng: Rng, names: tuple[str, ...]) -> Machine:
     width, height, ratio = profile.screens[int(rng.integers(len(profile.screens)))]
     gpu_vendor, gpu_renderer = profile.gpus[int(rng.integers(len(profile.gpus)))]
     chromium, gecko = profile.engine == "chromium", profile.engine == "gecko"
-    cores = int(rng.choice(profile.cores))
+    cores = int(rng.choice([each for each in profile.cores if cores_fit(gpu_renderer, each) is not False]))
     memory = float(rng.choice([4.0, 8.0, 8.0])) if chromium else None
     rendering = f"{profile.name}/{gpu_renderer}/{int(rng.integers(3))}"
     device = Device(

@@ -131,6 +131,10 @@ def accepted(name: str) -> Fired:
     return lambda: upstream(signal(kind=kind, findings=[Finding(name=name, value=True)]))
 
 
+def graphics(renderer: str, cores: int) -> dict[str, Any]:
+    return fired(build.event(device=Device(gpu_renderer=renderer, hardware_concurrency=cores)))
+
+
 def failing(kind: str) -> Fired:
     return lambda: upstream(told(kind, "fail"))
 
@@ -154,6 +158,7 @@ FIRES: dict[str, Fired] = {
     "clock_skew": lambda: skewed(601_000),
     "clock_backwards": lambda: clocks(100_000, 0),
     "sdk_obsolete": lambda: fired(of_collector("0.0.9")),
+    "cores_gpu_mismatch": lambda: graphics("ANGLE (Apple, ANGLE Metal Renderer: Apple M1, Unspecified Version)", 10),
     "emulator": lambda: fired(build.event(device=Device(user_agent=ANDROID.replace("Pixel 8", "sdk_gphone64_x86_64")))),
     "ip_change_mid_session": lambda: addresses("i1", "i2"),
     "locale_country_mismatch": lambda: fired(build.event(device=changed(), network=Network(ip_country="BR"))),
@@ -255,6 +260,13 @@ SILENT: dict[str, Fired] = {
         build.event(device=Device(user_agent=SAFARI, platform="iPad", max_touch_points=5))
     ),
     "gpu_os_mismatch": lambda: fired(build.event(device=Device(user_agent=SAFARI, gpu_renderer="Apple M2"))),
+    "cores_gpu_mismatch": lambda: (
+        graphics("ANGLE (Apple, ANGLE Metal Renderer: Apple M1 Pro, Unspecified Version)", 10)
+        | graphics("Apple M1, or similar", 12)
+        | graphics("ANGLE (NVIDIA, NVIDIA GeForce RTX 3060 Direct3D11 vs_5_0 ps_5_0, D3D11)", 3)
+        | graphics("ANGLE (Intel, Intel(R) UHD Graphics 620 Direct3D11 vs_5_0 ps_5_0, D3D11)", 8)
+        | fired(build.event(device=Device(hardware_concurrency=3)))
+    ),
     "touch_mismatch": lambda: fired(build.event(device=Device(user_agent=IPHONE, max_touch_points=None))),
     "screen_contradiction": on_device(avail_width_px=1920, avail_height_px=None),
     "canvas_noise": on_device(canvas_stable=None),

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from features.signal_rates import RATES
+from features.hardware import cores_fit
+from features.signal_rates import EVASIONS, RATES
 from features.signal_table import SIGNALS
 from models import fingerprints
 from schemas.telemetry import Device
@@ -38,3 +39,42 @@ def test_signals_fire_for_people_as_often_as_the_page_says() -> None:
         recording: {name: (rate.fired, rate.people) for name, rate in by_name.items()}
         for recording, by_name in found.items()
     } == RATES
+
+
+@pytest.mark.recorded
+def test_fingerprints_drawn_as_evasion_tools_do_show_it_as_often_as_the_page_says() -> None:
+    require((DATA / "fingerprints").is_dir(), "recorded fingerprints (../shared/data) are not here")
+    found = fingerprints.evasion_rates(DATA)
+    assert {
+        platform: {name: (rate.fired, rate.people) for name, rate in by_name.items()}
+        for platform, by_name in found.items()
+    } == EVASIONS
+
+
+@pytest.mark.parametrize(
+    ("renderer", "fits", "not_fits"),
+    [
+        ("ANGLE (Apple, ANGLE Metal Renderer: Apple M1, Unspecified Version)", (8,), (10, 4, 12)),
+        ("ANGLE (Apple, ANGLE Metal Renderer: Apple M1 Max, Unspecified Version)", (8, 10), (12,)),
+        ("ANGLE (Apple, ANGLE Metal Renderer: Apple M4 Pro, Unspecified Version)", (12, 14), (10, 8)),
+        ("ANGLE (Apple, ANGLE Metal Renderer: Apple M4, Unspecified Version)", (8, 10), (12, 14)),
+        ("ANGLE (Intel, Intel(R) HD Graphics 620 Direct3D11 vs_5_0 ps_5_0, D3D11)", (2, 4), (8, 16)),
+        ("ANGLE (Intel, Intel(R) UHD Graphics 620 (0x00003EA0) Direct3D11 vs_5_0 ps_5_0, D3D11)", (4, 8), (12,)),
+        ("ANGLE (Intel, Intel(R) HD Graphics 630 Direct3D11 vs_5_0 ps_5_0, D3D11)", (4, 8), (12, 16)),
+        ("ANGLE (Intel, Intel(R) UHD Graphics 630 Direct3D11 vs_5_0 ps_5_0, D3D11)", (12, 16), (24, 3)),
+        ("ANGLE (Intel, Intel(R) Iris(R) Xe Graphics (0x000046A6) Direct3D11 vs_5_0 ps_5_0)", (8, 16, 20), (24, 7)),
+    ],
+)
+def test_graphics_of_a_processor_go_with_its_cores(
+    renderer: str, fits: tuple[int, ...], not_fits: tuple[int, ...]
+) -> None:
+    assert all(cores_fit(renderer, cores) is True for cores in fits)
+    assert all(cores_fit(renderer, cores) is False for cores in not_fits)
+
+
+@pytest.mark.parametrize(
+    "renderer",
+    ["", "Apple GPU", "Apple M1, or similar", "Intel(R) UHD Graphics", "ANGLE (NVIDIA, NVIDIA GeForce RTX 3060)"],
+)
+def test_graphics_that_name_no_processor_say_nothing(renderer: str) -> None:
+    assert cores_fit(renderer, 7) is None
