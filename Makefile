@@ -68,7 +68,7 @@ collector: collector/node_modules/.stamp ## Build the browser collector into col
 bench: $(VENV)/.dev ## Measure all that bench/REPORT.md tells, beside Faust, Quix, Bytewax and the limits (ARGS=--help; needs Java 17, Maven)
 	@$(BIN)/python -m bench $(ARGS)
 
-guard: $(VENV)/.dev ## Fail when the worker costs more CPU an event, beside the hand-written loop, than is committed (ARGS=--set: commit to a new ratio)
+guard: $(VENV)/.dev ## Fail when an event costs more CPU, beside plain JSON work and the hand-written loop, than is committed (ARGS=--set: commit to new ratios)
 	@$(BIN)/python -m bench --guard $(ARGS)
 
 kafka-jars: $(VENV)/.dev ## Fetch the real Apache Kafka of the tests into .cache (once; needs Java 17 and Maven)
