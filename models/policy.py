@@ -36,7 +36,7 @@ class Bands(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FlowPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What holds in one flow. Without `block_at`, no score blocks."""
+    """What holds in one flow. Without `block_at` nothing blocks there: no score, and no rule may."""
 
     weights: dict[ChannelName, Threshold]
     step_up_at: Threshold
@@ -185,6 +185,12 @@ def _check_rules(policy: Policy, name: str, known_signals: Collection[str] | Non
             raise PolicyError(f"{where} has no condition; any_signal, severity or velocity is needed")
         if rule.action == "block" and rule.any_signal is None and rule.severity is None:
             raise PolicyError(f"{where} blocks without a fact; any_signal or severity is needed")
+        never = [flow for flow in rule.flows or FLOWS if policy.flows[flow].block_at is None]
+        if rule.action == "block" and never:
+            raise PolicyError(
+                f"{where} blocks in {never[0]}, which has no block_at: nothing blocks there; name other flows, or give "
+                "it block_at (at 1.0 only rules block)"
+            )
         behaviour = [name for name in rule.any_signal or [] if name in BEHAVIOUR_SIGNALS]
         if rule.action == "block" and behaviour and rule.severity is None:
             raise PolicyError(

@@ -34,7 +34,7 @@ def check(
         for rule in own:
             listing.add(f"[{flow}]", rule.id, rule.action.replace("_", " "), _conditions(rule))
         flow_policy = loaded.policy.flows[flow]
-        blocks = f", block from {flow_policy.block_at:g}" if flow_policy.block_at is not None else ", no score blocks"
+        blocks = f", block from {flow_policy.block_at:g}" if flow_policy.block_at is not None else ", nothing blocks"
         listing.add(f"[{flow}]", "(score)", "", f"step up from {flow_policy.step_up_at:g}{blocks}")
     listing.print()
     typer.echo(f"\npolicy {loaded.policy.id}, mode {loaded.policy.mode}, revision {loaded.revision}")

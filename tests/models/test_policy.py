@@ -56,6 +56,8 @@ def decide(flow: str, given_facts: Facts) -> tuple[str, str]:
         ('id = "spoofed_agent"', 'id = "strong_fact"', "taken"),
         ('id = "spoofed_agent"', 'id = "score_block"', "taken"),
         ('any_signal = ["agent_spoofed"]\n', "", "no condition"),
+        ('flows = ["signup", "recovery", "high_risk_action"]', "", "blocks in kyc_capture, which has no block_at"),
+        ('action = "step_up"', 'action = "block"', "blocks in kyc_capture"),
         ('"captcha", "otp"]', '"captcha", "captcha"]', "repeats"),
         ("[bands]", "[bands", "not TOML"),
     ],

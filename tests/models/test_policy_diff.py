@@ -47,7 +47,7 @@ def test_what_is_said_otherwise_is_named_with_both_values() -> None:
     new = policy(
         ("step_up_at = 0.94", "step_up_at = 0.9"),
         ("weights = { bot = 0.6, anomaly = 0.1, device = 0.3 }", "weights = { bot = 0.7, device = 0.3 }"),
-        ('except = ["agent_signed"] }\naction = "step_up"', 'except = [] }\naction = "block"'),
+        ('except = ["agent_signed"] }\naction = "step_up"', 'except = [] }\nflows = ["login"]\naction = "block"'),
     )
     assert changes(DEFAULT.policy, new.policy) == [
         Change("flows.signup.weights.bot", "0.6", "0.7"),
@@ -55,6 +55,7 @@ def test_what_is_said_otherwise_is_named_with_both_values() -> None:
         Change("flows.signup.step_up_at", "0.94", "0.9"),
         Change("rules.strong_fact.action", '"step_up"', '"block"'),
         Change("rules.strong_fact.severity.except", '["agent_signed"]', "[]"),
+        Change("rules.strong_fact.flows", None, '["login"]'),
     ]
     assert changes(DEFAULT.policy, DEFAULT.policy) == []
     blocks = TEXT.split("[[rules]]")

@@ -99,7 +99,7 @@ def test_check_prints_rules_by_flow_and_the_revision(policy: Command, new: str, 
     assert f"revision {load_policy().revision}" in out
     assert "strong_fact" in out
     assert "1 or more signals of at least strong severity but agent_signed" in " ".join(out.split())
-    assert "no score blocks" in out
+    assert "nothing blocks" in out
     excused = tmp_path / "excused.toml"
     excused.write_text(DEFAULT.replace('id = "strong_fact"\n', 'id = "strong_fact"\nunless = ["agent_signed"]\n'))
     assert "unless agent_signed" in " ".join(policy("check", str(excused))[0].split())
