@@ -131,7 +131,8 @@ def _over_time(story: Story) -> str:
     listed = f'<ol class="turns">{turns}</ol>' if turns else '<p class="small soft">The decision never changed.</p>'
     return (
         f'<section class="card"><h2>Scores and decisions</h2>{timeline_svg(story)}'
-        f'<p class="small soft">Lines are the highest risk so far, which decisions rest on.</p>{listed}</section>'
+        '<p class="small soft">Any-time scores: the highest so far, ranked among people with as much evidence. '
+        f"Decisions rest on them.</p>{listed}</section>"
     )
 
 

@@ -23,8 +23,7 @@ def channels(story: Story) -> str:
         if score is None or score.state == "not_expected":
             continue
         cal = score.calibration
-        people = "" if cal is None else f"{cal.n_people} people" if cal.n_people else "no people yet, a stated prior,"
-        rests = "" if cal is None else f"{people} in {cal.cell}: {words.CALIBRATION.get(cal.state, '')}"
+        rests = "" if cal is None else words.rests_on(cal)
         if cal is not None and cal.fpr_upper95 is not None:
             rests += f"; at most {100 * cal.fpr_upper95:.2g} % of people reach it (95 % bound)"
         rows.append((

@@ -68,7 +68,7 @@ def _head(story: Story) -> list[Text]:
 def _time(story: Story, width: int, marks: g.Glyphs) -> list[Text]:
     n = max(10, width - 28)
     end_s = max(story.events[-1].observed_s, 0.5)
-    found = [Text(), g.heading("SCORES, highest so far", width, marks, f"0 to {end_s:.1f} s")]
+    found = [Text(), g.heading("SCORES, any-time", width, marks, f"0 to {end_s:.1f} s")]
     at = [min(n - 1, int(n * event.observed_s / end_s)) for event in story.events]
     rows: list[tuple[str, list[float | None]]] = [("overall", [e.scores.overall_anytime for e in story.events])]
     rows += [(name, [_anytime(e.scores, name) for e in story.events]) for name in story.channels]
@@ -200,10 +200,7 @@ def _rest(story: Story, width: int, marks: g.Glyphs) -> list[Text]:
     for name in CHANNELS:
         score = getattr(last.scores, name)
         if score is not None and score.calibration is not None:
-            cal = score.calibration
-            state = words.CALIBRATION.get(cal.state, cal.state)
-            people = f"{cal.n_people} people" if cal.n_people else "no people yet, a stated prior"
-            found.append(Text(f" {name} is ranked among {people} of {cal.cell}: {state}", g.MUTED))
+            found.append(Text(f" {name} is ranked among {words.rests_on(score.calibration)}", g.MUTED))
         elif score is not None and score.state != "not_expected":
             found.append(Text(f" {name}: {words.STATES.get(score.state, score.state)}", g.MUTED))
     found += [Text(f" {name} was missing in {n} evaluations", "bold") for name, n in sorted(story.degraded.items())]

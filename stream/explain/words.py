@@ -5,7 +5,7 @@ from typing import Final
 
 from features.signal_table import SIGNALS
 from schemas.meanings import meanings_of
-from schemas.risk import CHANNELS
+from schemas.risk import CHANNELS, Calibration
 
 ACTION: Final = {"allow": "allow", "step_up": "step up", "block": "block"}
 ACTION_MEANINGS: Final = meanings_of(("allow", "step_up", "block")) or {}
@@ -54,3 +54,11 @@ def ranges(numbers: list[tuple[int, int]], most: int = 6) -> str:
     """`3, 7 to 9 and 2 more ranges`."""
     named = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in numbers[:most])
     return named + (f" and {len(numbers) - most} more ranges" if len(numbers) > most else "")
+
+
+def rests_on(calibration: Calibration) -> str:
+    """Whom a score was ranked among."""
+    if calibration.n_people == 0:
+        return f"a stated prior in {calibration.cell}; no people yet"
+    state = CALIBRATION.get(calibration.state, calibration.state)
+    return f"{calibration.n_people} people in {calibration.cell}: {state}"
