@@ -16,8 +16,8 @@ from models.gate_measure import Measurement, Outcome
 from models.policy import ACTION_RANK
 
 FALSE_POSITIVES: Final = (0.01, 0.05)
-OWN_PEOPLE: Final = 20
-"""People of a family's own source from which on it is judged against these alone."""
+ENOUGH_PEOPLE: Final = 20
+"""So many people of a family's own source, or input, and it is judged against these alone."""
 LEAST_SESSIONS: Final = 2
 """So many sessions of a group must be worse before the group fails."""
 
@@ -148,13 +148,16 @@ def _lower(check: str, group: str, a: float, b: float, n: int, most: float) -> F
 def found_share(outcomes: Sequence[Outcome], family: str, score: Literal["raw", "overall"], rate: float) -> float:
     """Share of a family's sessions above what costs `rate` of people, people weighing the same; without a score: no.
 
-    The people are those of the family's own source, whose instrument it went through, where there are enough of them.
+    The people are those of its own source, where there are enough; else those with its types of input; else all.
     """
+    family_sessions = [one for one in outcomes if one.is_bot and one.group == family]
+    inputs = {one.input for one in family_sessions}
     everyone = [one for one in outcomes if not one.is_bot]
     own = [one for one in everyone if source_of(one.group) == source_of(family)]
-    enough = len({one.person for one in own}) >= OWN_PEOPLE
-    people = _side(own if enough else everyone, score).known()
-    bots = _side([one for one in outcomes if one.is_bot and one.group == family], score)
+    alike = [one for one in everyone if one.input in inputs]
+    chosen = next((few for few in (own, alike) if len({one.person for one in few}) >= ENOUGH_PEOPLE), everyone)
+    people = _side(chosen, score).known()
+    bots = _side(family_sessions, score)
     if not len(people.score) or not len(bots.known().score):
         return 0.0
     return found_at(people, bots.known(), rate, bots_total=float(bots.weight.sum()))

@@ -48,6 +48,8 @@ class Outcome(msgspec.Struct, frozen=True):
     is_bot: bool
     group: str
     person: str
+    input: str
+    """Input type of its calibration cell: `mouse`, `keys`, `mouse+keys`, ..."""
     raw: float | None
     overall: float
     action: Action
@@ -97,7 +99,7 @@ def _outcome(session: Golden, row: ScoredCut) -> Outcome:
     raw = bot.raw_max if bot is not None else None
     risk = [reason for reason in found.reasons if reason.polarity == "risk"]
     return Outcome(
-        name=session.name, is_bot=session.is_bot, group=session.group, person=session.person,
+        name=session.name, is_bot=session.is_bot, group=session.group, person=session.person, input=found.cell.input,
         raw=None if raw is None or math.isnan(raw) else raw, overall=found.scores.overall_anytime,
         action=found.decision.action, rule=found.decision.policy.rule,
         reasons=[reason.code for reason in risk[:TOP_REASONS]],

@@ -23,12 +23,14 @@ def outcomes(seed: int = 1, people: int = 200, bots: int = 40) -> list[Outcome]:
     made = []
     for i in range(people):
         value = float(rng.uniform(0.0, 0.8))
-        made.append(Outcome(f"p{i}", False, KINDS[i % 2], f"p{i}", value, value, "allow", "none", ["POINTER_GRID"]))
+        made.append(
+            Outcome(f"p{i}", False, KINDS[i % 2], f"p{i}", "mouse", value, value, "allow", "none", ["POINTER_GRID"])
+        )
     for i in range(bots):
         value = float(rng.uniform(0.85, 1.0))
         made.append(
             Outcome(
-                f"b{i}", True, FAMILIES[i % 2], f"b{i}", value, value, "step_up" if i % 4 < 2 else "block",
+                f"b{i}", True, FAMILIES[i % 2], f"b{i}", "mouse", value, value, "step_up" if i % 4 < 2 else "block",
                 "score_step_up", ["KEY_RHYTHM_UNLIKE_PEOPLE"],
             )
         )  # fmt: skip
@@ -133,21 +135,29 @@ def test_of_other_sessions_only_shares_are_compared() -> None:
 def test_found_at_fixed_false_positives_agrees_with_a_naive_count(
     people: list[float], bots: list[float | None], rate: float
 ) -> None:
-    made = [Outcome(f"p{i}", False, "x", f"p{i}", v, v, "allow", "none", []) for i, v in enumerate(people)]
-    made += [Outcome(f"b{i}", True, "f", f"b{i}", v, 0.0, "allow", "none", []) for i, v in enumerate(bots)]
+    made = [Outcome(f"p{i}", False, "x", f"p{i}", "mouse", v, v, "allow", "none", []) for i, v in enumerate(people)]
+    made += [Outcome(f"b{i}", True, "f", f"b{i}", "mouse", v, 0.0, "allow", "none", []) for i, v in enumerate(bots)]
     # The smallest score of a person above which no more people lie than the rate allows.
     allowed = [v for v in people if sum(p > v for p in people) <= rate * len(people)]
     naive = sum(v is not None and v > min(allowed) for v in bots) / len(bots)
     assert found_share(made, "f", "raw", rate) == pytest.approx(naive)
 
 
-def test_a_family_is_judged_against_people_of_its_own_source() -> None:
-    """People of another source who score higher cost a family nothing; too few own people are no yardstick."""
-    for n, found in ((20, 1.0), (19, 0.0)):
-        made = [Outcome(f"p{i}", False, "here", f"p{i}", 0.1, 0.1, "allow", "none", []) for i in range(n)]
-        made += [Outcome(f"q{i}", False, "there", f"q{i}", 0.9, 0.9, "allow", "none", []) for i in range(40)]
-        made += [Outcome(f"b{i}", True, "here/f", f"b{i}", 0.5, 0.5, "allow", "none", []) for i in range(5)]
-        assert found_share(made, "here/f", "raw", 0.01) == found
+@pytest.mark.parametrize(
+    ("own", "alike", "found"), [(20, 40, 1.0), (19, 40, 0.0), (19, 19, 1.0), (20, 0, 1.0)], ids=str
+)
+def test_a_family_is_judged_against_people_of_its_own_source_or_input(own: int, alike: int, found: float) -> None:
+    """Own people low, those with its input high, typists in between: who is asked decides what is found."""
+
+    def people(name: str, group: str, kind: str, score: float, n: int) -> list[Outcome]:
+        return [
+            Outcome(f"{name}{i}", False, group, f"{name}{i}", kind, score, score, "allow", "none", []) for i in range(n)
+        ]
+
+    made = people("p", "here", "touch", 0.1, own) + people("q", "there", "mouse", 0.9, alike)
+    made += people("t", "elsewhere", "keys", 0.3, 10_000)
+    made += [Outcome(f"b{i}", True, "here/f", f"b{i}", "mouse", 0.5, 0.5, "allow", "none", []) for i in range(5)]
+    assert found_share(made, "here/f", "raw", 0.01) == found
 
 
 def test_a_measurement_is_a_file() -> None:
