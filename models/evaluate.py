@@ -16,10 +16,10 @@ from models.calibration import Calibrator
 from models.cells import ANY, Cell
 from models.dataset import Recording, Truth, read_recordings, read_truth
 from models.engine import Engine
-from models.evaluate_fairness import Change, fairness_targets, pointer_people, typing_people
-from models.evaluate_fairness import measure as measure_fairness
+from models.evaluate_fairness import Change, fairness_targets
 from models.evaluate_instrument import Apart, Leak, bots_of, leaks, people_of, told_apart
 from models.evaluate_keys import SEEDS, KeyPeople, KeyResult, choose, evaluate_keys
+from models.evaluate_left_out import PEOPLE_SOURCES, UNSEEN_POINTER, fairness, models_left_out, spliced_sessions
 from models.evaluate_pointer import (
     CUT_NAMES,
     FOLDS,
@@ -44,6 +44,8 @@ from models.evaluate_pointer import (
 from models.evaluate_replay import People, people_from, replay_targets
 from models.evaluate_replay import measure as measure_replays
 from models.evaluate_stats import Floats, Interval, share_with_interval
+from models.evaluate_streams import Stream, streams
+from models.evaluate_takeover import Takeover
 from models.evaluate_targets import (
     Slice,
     Target,
@@ -59,16 +61,12 @@ from models.keystroke_range import KeystrokeRange
 from models.offline import Cut, OfflineScorer
 from models.train import TrainSettings, quick
 from models.train_fit import person_folds, predict
-from models.train_people import LeftOut, anomaly_prior, pointer_model, score_people
-from models.train_vectors import END, Sample, Table, tabulate
+from models.train_people import pointer_model
+from models.train_vectors import END, Table, tabulate
 from models.train_windows import SHIPPABLE, Recipe, group_of, recorded_samples, training_samples
 
-PEOPLE_SOURCES = ("sapimouse", "balabit", "delbot")
-UNSEEN_POINTER = "captcha2017"
 NOT_IN_TRAINING = ("captcha2017", "hofstra", "aalto_sample", "mobikey", "cmu_partial", "key_gen")
 MOST_END_TO_END = 600
-MOST_CHANGED = 240
-"""People's windows or typing sessions a source and input that are changed, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +113,8 @@ class Summary:
     leaks: list[Leak]
     apart: list[Apart]
     changes: list[Change]
+    streams: list[Stream]
+    takeovers: list[Takeover]
     quick: bool
     features_hash: str
     columns: int
@@ -181,7 +181,8 @@ def evaluate(
     replays = measure_replays(strokes_of_people(data, truths, train.recipe.every))
     tell("people whose input looks otherwise")
     engine = Engine.load()
-    changes = fairness(data, truths, table, learner, engine, train)
+    models = models_left_out(table, learner, train)
+    changes = fairness(data, truths, models, engine, train)
     tell("keystrokes")
     keys, key_people = keystrokes(
         data, truths, engine, 4 if settings.quick else settings.key_seeds, 60 if settings.quick else 300
@@ -219,6 +220,8 @@ def evaluate(
         leaks=leaking,
         apart=told_apart(people),
         changes=changes,
+        streams=streams(data),
+        takeovers=spliced_sessions(data, truths, models, train),
         quick=settings.quick,
         features_hash=str(engine.versions["features"]),
         columns=len(engine.artifacts.pointer.inputs) if engine.artifacts.pointer is not None else 0,
@@ -255,28 +258,6 @@ def scored_sessions(
     fold_of = dict(zip(table.person.tolist(), person_folds(table, FOLDS, 1).tolist(), strict=True))
     samples = whole_samples(data, truths, (*SHIPPABLE, UNSEEN_POINTER), every)
     return score_sessions(samples, models, fold_of, PEOPLE_SOURCES)
-
-
-def fairness(
-    data: Path, truths: dict[str, Truth], table: Table, learner: PointerLearner, engine: Engine, train: TrainSettings
-) -> list[Change]:
-    """What other ways of moving and typing do to people whom the models that judge them never saw."""
-    recipe, seed = train.recipe, train.fit.seed
-    groups = [source for source in PEOPLE_SOURCES if (table.group == source).any()]
-    models = LeftOut(
-        pointer={one: pointer_model(learner.booster(table.group != one)) for one in groups},
-        anomaly={one: anomaly_prior(table, table.group != one, train.anomaly) for one in groups},
-    )
-
-    def windows(sources: tuple[str, ...]) -> Iterator[Sample]:
-        return recorded_samples(read_recordings(data), truths, sources, 1, seed, recipe.every)
-
-    known = [one for one in windows(PEOPLE_SOURCES) if one.label == 0]
-    scores = list(score_people(known, models, whole=True))
-    most = MOST_CHANGED // recipe.every
-    people = pointer_people(windows((*PEOPLE_SOURCES, UNSEEN_POINTER)), engine, models, scores, most, seed)
-    typed = typing_people(choose(read_recordings(data), truths, most, 3), truths, engine, most)
-    return measure_fairness([*people, *typed], seed)
 
 
 def strokes_of_people(data: Path, truths: dict[str, Truth], every: int) -> People:
