@@ -14,9 +14,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from features import movement
 from features.camera import Camera
 from features.fold import STATE_DTYPE, STATE_WIDTH
-from features.meta import BLOCKS, SEQUENCE_WINDOW, Meta, SignalRecord, Upstream
+from features.meta import BLOCKS, SEQUENCE_WINDOW, Compared, Meta, SignalRecord, Upstream
 from features.registry import REGISTRY_HASH, TABLES
 from features.velocity import WHATS, WINDOWS
 
@@ -25,9 +26,9 @@ _NUMBERS = 2
 
 
 def _layout() -> list[Any]:
-    records = (Meta, SignalRecord, Upstream, Camera)
+    records = (Meta, SignalRecord, Upstream, Camera, Compared)
     return [
-        [[table.family, table.revision, table.slots, table.added] for table in TABLES],
+        [[table.family, table.revision, table.slots, table.added] for table in (*TABLES, movement.T)],
         STATE_WIDTH,
         np.dtype(STATE_DTYPE).name,
         [[field.name for field in msgspec.structs.fields(record)] for record in records],

@@ -15,12 +15,24 @@ import numpy as np
 import numpy.typing as npt
 
 from features import columns as c
-from features import context, focus, form, keystroke, keystroke_vector, motion, pointer, pointer_vector, scroll, touch
+from features import (
+    context,
+    focus,
+    form,
+    keystroke,
+    keystroke_vector,
+    motion,
+    movement,
+    pointer,
+    pointer_vector,
+    scroll,
+    touch,
+)
 from features.forensics import may_hold
 from features.kernel import get_time, inner, put_time
 from features.registry import HIGH, LOW, N_FEATURES, TABLES, feature_offset, state_offset
 
-STATE_WIDTH = sum(table.width for table in TABLES)
+STATE_WIDTH = movement.OFFSET + movement.T.width
 STATE_DTYPE = np.float32
 State = npt.NDArray[np.float32]
 
@@ -33,6 +45,8 @@ _TOUCH, _TOUCH_END = state_offset("touch"), state_offset("touch") + touch.T.widt
 _SCROLL, _SCROLL_END = state_offset("scroll"), state_offset("scroll") + scroll.T.width
 _MOTION, _MOTION_END = state_offset("motion"), state_offset("motion") + motion.T.width
 
+_MOVEMENT = movement.OFFSET
+
 _OUT_CONTEXT, _OUT_CONTEXT_END = feature_offset("session"), feature_offset("session") + context.T.count
 _OUT_POINTER, _OUT_POINTER_END = feature_offset("pointer"), feature_offset("pointer") + pointer.T.count
 _OUT_KEYS, _OUT_KEYS_END = feature_offset("keystroke"), feature_offset("keystroke") + keystroke.T.count
@@ -42,7 +56,7 @@ _OUT_TOUCH, _OUT_TOUCH_END = feature_offset("touch"), feature_offset("touch") + 
 _OUT_SCROLL, _OUT_SCROLL_END = feature_offset("scroll"), feature_offset("scroll") + scroll.T.count
 _OUT_MOTION, _OUT_MOTION_END = feature_offset("motion"), feature_offset("motion") + motion.T.count
 
-_ADDED = np.array([added for table in TABLES for added in table.added], dtype=np.bool_)
+_ADDED = np.array([added for table in (*TABLES, movement.T) for added in table.added], dtype=np.bool_)
 
 _HEADER = c.HEADER
 _FIELD = form.FIELD_COLUMNS
@@ -50,7 +64,7 @@ _FIELD = form.FIELD_COLUMNS
 
 _SOURCES = (
     *("columns", "context", "focus", "fold", "forensics", "form", "kernel", "keystroke", "keystroke_vector", "motion"),
-    *("pointer", "pointer_vector", "registry", "scroll", "stroke", "table", "touch"),
+    *("movement", "pointer", "pointer_vector", "registry", "scroll", "stroke", "table", "touch"),
 )
 """Files whose text decides what the kernels compute."""
 
@@ -195,7 +209,7 @@ def _entry_points(salt: int) -> tuple[Callable[..., Any], ...]:
             if _ADDED[i]:
                 into[i] += b[i]
             elif (
-                (_POINTER <= i < _POINTER_END and later_pointer)
+                ((_POINTER <= i < _POINTER_END or i >= _MOVEMENT) and later_pointer)
                 or (_KEYS <= i < _KEYS_END and later_keys)
                 or (_FOCUS <= i < _FOCUS_END and later_focus)
                 or (_FORM <= i < _FORM_END and later_form)

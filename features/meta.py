@@ -63,6 +63,19 @@ class Upstream(msgspec.Struct, array_like=True):
     effective_ms: int
 
 
+class Compared(msgspec.Struct, array_like=True):
+    """What is known of the session's movements beside those of other sessions (`features.movement`)."""
+
+    compared: int = 0
+    """Movements that were looked up."""
+    kept: int = 0
+    """Movements that were put where those of later sessions are looked up."""
+    near: bytes = b""
+    """Of the latest ones, how near another session's movement came, a byte each, as models/movement_match.py says."""
+    pending: list[bytes] = msgspec.field(default_factory=list)
+    """Movements that wait for their answer, packed (models/movement_match.py), oldest first."""
+
+
 class Meta(msgspec.Struct, array_like=True):
     """A session's slow-changing part. Times are epoch ms; 0 or None means not known yet."""
 
@@ -108,6 +121,8 @@ class Meta(msgspec.Struct, array_like=True):
     """Sampling ratio under which the session's vectors are logged; 0: they are not, -1: not decided yet."""
     camera: Camera | None = None
     """The camera step, once there was anything of it."""
+    movements: Compared | None = None
+    """None: none has ended yet, or none is compared."""
 
     def seen(self, sequence: int) -> Sequence:
         """Whether an event of this number has arrived: "too_old" is below the window, where nobody remembers."""

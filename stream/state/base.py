@@ -24,6 +24,7 @@ from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 import msgspec
 
 from features.velocity import WHATS, Count, Entity, Link, Part, What, counts_of
+from stream.state.movements import MovementAsk
 from stream.state.stats import StoreStats
 
 
@@ -184,6 +185,14 @@ class StateStore(Protocol):
         None stands for no note, as `expected` and as `new`. It worked if the answer equals `new`; otherwise nothing was
         changed, and the answer is somebody else's note. Kept for `ttl_ms`, 1 or more. Raises `ValueError` for an empty
         note and for one above `MAX_CRASH_NOTE_BYTES`.
+        """
+
+    async def movements(self, asks: Sequence[MovementAsk], ttl_ms: int) -> list[list[bytes] | None]:
+        """Return, for each movement, what its buckets held before it, and keep it there, in the order given.
+
+        A bucket's value is entries one behind the other, oldest first, forgotten `ttl_ms` (1 or more) after its last
+        new one. A movement that a bucket holds already is not added again, so that a repeat changes nothing. None in
+        place of an answer: a server of one of its buckets does not answer.
         """
 
     async def check(self) -> None:

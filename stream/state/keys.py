@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from features.velocity import ENTITIES, Entity
 from stream.state.base import Watermark
 from stream.state.counters import COUNTERS_VERSION, ENTITY_SHARDS
+from stream.state.movements import MOVEMENT_SHARDS, MOVEMENTS_VERSION, MovementAsk
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _ENTITY_LETTERS: Final = {entity: entity[:1].encode() for entity in ENTITIES}
@@ -65,6 +66,12 @@ class Keys:
             return shards[digest.digest()[0] % ENTITY_SHARDS] + letter + b":" + digest.hexdigest().encode()
 
         self.entity = entity_key
+        self._movements = [f"{{{prefix}:m{MOVEMENTS_VERSION}:e{shard}}}:" for shard in range(MOVEMENT_SHARDS)]
+
+    def movement(self, ask: MovementAsk) -> list[bytes]:
+        """Return the keys of a movement's buckets, one a table."""
+        tags, space = self._movements, ask.space
+        return [f"{tags[b % MOVEMENT_SHARDS]}{space}:{t}:{b:x}".encode() for t, b in enumerate(ask.buckets)]
 
     def _tag(self, topic: str, partition: int) -> bytes:
         tag = self._tags.get((topic, partition))
@@ -121,6 +128,12 @@ def describe_keys(prefix: str, state_version: str) -> tuple[KeyDescription, ...]
             "sorted set",
             "members of one set that has become large (WHAT is a number of counters.WHAT_NAMES)",
             "25 hours after its last new link",
+        ),
+        KeyDescription(
+            f"{{{prefix}:m{MOVEMENTS_VERSION}:eSHARD}}:TENANT:TABLE:BUCKET",
+            "string",
+            "movements to know copies by, at most 32 of 53 bytes: keyed tags, place in the log, turned shape",
+            "`replay.ttl_s` after its last new movement",
         ),
     )
 

@@ -26,6 +26,7 @@ from stream.state.counters import (
     member_hash,
     what_number,
 )
+from stream.state.movements import MovementAsk, check_asks, with_entry
 from stream.state.stats import Operation, StoreStats
 
 K = TypeVar("K")
@@ -47,6 +48,7 @@ class MemoryStore:
         self._blobs: _Expiring[tuple[str, int, str], bytes] = _Expiring()
         self._notes: _Expiring[tuple[str, int], bytes] = _Expiring()
         self._entities: _Expiring[tuple[Entity, str], dict[What, _Members]] = _Expiring()
+        self._movements: _Expiring[tuple[str, int, int], bytes] = _Expiring()
 
     @property
     def links_turn(self) -> int:
@@ -135,6 +137,23 @@ class MemoryStore:
         self.stats.links_written_total += len(links)
         self._took("commit", started)
         return ()
+
+    async def movements(self, asks: Sequence[MovementAsk], ttl_ms: int) -> list[list[bytes] | None]:
+        """Return what lies in movements' buckets and keep them. See `StateStore`."""
+        check_asks(asks, ttl_ms)
+        now = self._clock()
+        self._movements.expire(now)
+        found: list[list[bytes] | None] = []
+        for ask in asks:
+            keys = [(ask.space, table, bucket) for table, bucket in enumerate(ask.buckets)]
+            values = [self._movements.get(key, now) or b"" for key in keys]
+            found.append(values)
+            for key, before in zip(keys, values, strict=True):
+                after = with_entry(before, ask.entry) if ask.keep else before
+                if after is not before:
+                    self._movements.put(key, after, now + ttl_ms / 1000)
+        self.stats.movements_asked_total += len(asks)
+        return found
 
     def _remember(self, link: Link, bucket: int, now: float) -> None:
         key = (link.entity, link.ref)

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 from redis import exceptions
 
 from features.velocity import Link
+from models.movement_match import ENTRY_BYTES, ID_BYTES
 from stream.state import scripts, tally
 from stream.state.base import (
     CounterRead,
@@ -32,6 +33,7 @@ from stream.state.connections import ConnectionOptions, Greeting, StandaloneLink
 from stream.state.counters import CAP, ENTITY_TTL_MS, RETAINED_BUCKETS, WINDOW_BUCKETS
 from stream.state.keys import WATERMARK_TTL_MS, Keys, pack_expected, unpack_watermark
 from stream.state.measured import Measured
+from stream.state.movements import MAX_VALUE_BYTES, MovementAsk, check_asks
 from stream.state.packing import count_replies, pack_link, pack_read
 from stream.state.sentinel import SentinelLocator
 from stream.state.server_checks import check_connection, check_server
@@ -253,6 +255,37 @@ class RedisStore:
                 _answer(answer)
         self.stats.links_left_total += len(left)
         return left
+
+    async def movements(self, asks: Sequence[MovementAsk], ttl_ms: int) -> list[list[bytes] | None]:
+        """Return what lies in movements' buckets and keep them. See `StateStore`."""
+        check_asks(asks, ttl_ms)
+        if not asks:
+            return []
+        with self._measured("movements"):
+            groups = self._grouped(
+                (key, (i, table)) for i, ask in enumerate(asks) for table, key in enumerate(self.keys.movement(ask))
+            )
+            options = (ENTRY_BYTES, ID_BYTES, MAX_VALUE_BYTES, ttl_ms)
+            commands = [
+                _script(
+                    scripts.MOVEMENT,
+                    [key for key, _ in group],
+                    [*options, *(asks[i].entry if asks[i].keep else b"" for _, (i, _) in group)],
+                )
+                for group in groups
+            ]
+            found: list[list[bytes] | None] = [[b""] * len(ask.buckets) for ask in asks]
+            for group, answer in zip(groups, await self._call(commands), strict=True):
+                values = [None] * len(group) if isinstance(answer, StoreUnavailable) else _answer(answer)
+                for (_, (i, table)), value in zip(group, values, strict=True):
+                    held = found[i]
+                    if value is None:
+                        found[i] = None
+                    elif held is not None:
+                        held[table] = value
+            self.stats.movements_asked_total += len(asks)
+            self.stats.movements_missing_total += found.count(None)
+            return found
 
     def _stored_form(self, topic: str, partition: int, expected: Watermark | None, new: Watermark) -> bytes:
         """Return the watermark as it is stored, with a mark of this attempt.

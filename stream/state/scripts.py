@@ -24,5 +24,6 @@ READ: Final = _read("read")
 LINK: Final = _read("counters", "link")
 COMMIT: Final = _read("counters", "commit")
 NOTE: Final = _read("note")
-ALL: Final = (READ, LINK, COMMIT, NOTE)
+MOVEMENT: Final = _read("movement")
+ALL: Final = (READ, LINK, COMMIT, NOTE, MOVEMENT)
 BY_SHA: Final = {script.sha: script for script in ALL}

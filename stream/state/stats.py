@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-Operation = Literal["watermarks", "crash_note", "load", "commit", "ping"]
+Operation = Literal["watermarks", "crash_note", "load", "commit", "ping", "movements"]
 Observer = Callable[[Operation, float], None]
 """Called with each finished operation (also a failed one) and its duration in seconds."""
 
@@ -46,6 +46,9 @@ class StoreStats(msgspec.Struct, kw_only=True):
     links_written_total: int = 0
     links_left_total: int = 0
     """Links that could not be written with their chunk because their servers did not answer."""
+    movements_asked_total: int = 0
+    movements_missing_total: int = 0
+    """Movements that were asked about in vain because a server of their buckets did not answer."""
     redirections_total: int = 0
     """Commands that a cluster sent to another node, or asked to send again."""
     topology_changes_total: int = 0

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from features.velocity import Link
+from models.movement_match import ENTRY_BYTES
 from stream.state import ConnectionOptions, RedisStore, StoreMisconfigured, Watermark, describe_keys
 from stream.state.counters import ENTITY_SHARDS, ENTITY_TTL_MS
 from stream.state.keys import WATERMARK_TTL_MS, Keys, pack_expected, unpack_watermark
+from stream.state.movements import MovementAsk
 from tests.support import require
 from tests.support.redis import RedisServer
 
@@ -90,6 +92,7 @@ class TestKeys:
             "t", 3, None, Watermark("id", 1), {"s": b"x"}, [*links, Link("device", "d", "ips", "i", NOON)], 9_000
         )
         await store.replace_crash_note("t", 3, None, b"note", 9_000)
+        await store.movements([MovementAsk("0f", (1, 255, 70, 0), b"x" * ENTRY_BYTES)], 9_000)
         await store.close()
         patterns = {
             each.pattern: re.compile(
@@ -100,6 +103,9 @@ class TestKeys:
                 .replace("SHARD", r"\d+")
                 .replace("ENTITY", "[adi]")
                 .replace("HASH", "[0-9a-f]{32}")
+                .replace("TENANT", "0f")
+                .replace("TABLE", "[0-3]")
+                .replace("BUCKET", "[0-9a-f]+")
                 .replace("WHAT", r"\d")
             )
             for each in describe_keys("pre", "7")
@@ -114,7 +120,7 @@ class TestKeys:
                 left_ms = client.pttl(key)
                 limit = (
                     9_000
-                    if ":s:" in pattern or pattern.endswith(":c")
+                    if ":s:" in pattern or pattern.endswith((":c", ":BUCKET"))
                     else WATERMARK_TTL_MS
                     if pattern.endswith(":w")
                     else ENTITY_TTL_MS
