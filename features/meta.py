@@ -12,6 +12,7 @@ import msgspec
 from features import velocity
 from features.camera import Camera, is_judged
 from features.useragent import is_mobile
+from features.vouching import vouched_by
 from schemas.risk import CHANNELS
 from schemas.signals import Signal
 from schemas.telemetry import Device, Network, Telemetry
@@ -123,6 +124,8 @@ class Meta(msgspec.Struct, array_like=True):
     """The camera step, once there was anything of it."""
     movements: Compared | None = None
     """None: none has ended yet, or none is compared."""
+    vouched: Literal["", "trusted", "control"] = ""
+    """Whether an upstream result showed that a genuine person is behind the session; see `features.vouching`."""
 
     def seen(self, sequence: int) -> Sequence:
         """Whether an event of this number has arrived: "too_old" is below the window, where nobody remembers."""
@@ -238,6 +241,7 @@ class Meta(msgspec.Struct, array_like=True):
         self.recent_signals = [*self.recent_signals[-(MAX_RECENT_SIGNALS - 1) :], signal.event_id]
         if signal.routing is not None and signal.routing.shadow:
             return True  # asked for comparison only: it never decides
+        self.vouched = self.vouched or vouched_by(signal, stepped_up=self.latched_action == "step_up")
         result = Upstream(
             signal.kind,
             signal.provider,

@@ -6,7 +6,7 @@ import msgspec
 
 from features.camera import Camera
 from models.cells import Cell
-from schemas.risk import Automation, ChannelName, Decision, Reason, RiskLevel, Scores
+from schemas.risk import Automation, Decision, Reason, RiskLevel, Scores
 
 
 class SessionMeta(Protocol):
@@ -41,6 +41,6 @@ class Assessment(msgspec.Struct, frozen=True):
     coverage: float
     missing_signals: list[str]
     cell: Cell
-    flagged_by: list[ChannelName]
-    """Channels whose own any-time score passes the policy's `corroborate_at`."""
+    flagged_by: list[str]
+    """Channels whose any-time score passes the policy's `corroborate_at`; `velocity`: a counter reaches a limit."""
     automation: Automation | None = None

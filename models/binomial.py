@@ -92,6 +92,17 @@ def upper_bound95(k: int, n: int) -> float:
     return found
 
 
+def lower_tail(k: int, n: int, p: float) -> float:
+    """Chance of at most `k` of `n` where each has the chance `p` (0 < p < 1); 1.0 from `k` >= `n`."""
+    if k >= n:
+        return 1.0
+    if k < 0:
+        return 0.0
+    a, b, x = float(n - k), k + 1.0, 1.0 - p
+    found: float = _regularized_beta(a, b, x, _log_scale(a, b) + a * math.log(x) + b * math.log1p(-x))
+    return min(1.0, max(0.0, found))
+
+
 def warm_up() -> None:
     """Compile the kernels, or load them from numba's cache."""
     upper_bound95(1, 10)

@@ -20,17 +20,15 @@ from numpy.typing import NDArray
 from models.binomial import upper_bound95
 from models.calibration_table import (
     DECLARED_PRIORS,
-    KINDS,
     MIN_PEOPLE,
     CalibrationTable,
     Declared,
-    Kind,
     Ranks,
     Resolved,
     State,
     rank_people,
 )
-from models.cells import ANY, Cell, chain
+from models.cells import ANY, KINDS, Cell, Kind, chain
 from schemas.risk import CHANNELS, Calibration
 
 __all__ = [
@@ -100,7 +98,9 @@ class CellScorer:
             p += (1.0 + above) / (part.n_people + 1.0)
             if bound is not None:
                 bound = min(1.0, bound + upper_bound95(math.ceil(above - 1e-9), part.n_people))
-        rests_on = Calibration(cell=cell.cell, n_people=cell.n_people, state=cell.state, fpr_upper95=bound)
+        rests_on = Calibration(
+            cell=cell.cell, n_people=cell.n_people, state=cell.state, basis=cell.basis, fpr_upper95=bound
+        )
         return CalibratedScore(max(0.0, 1.0 - p), rests_on)
 
 

@@ -7,17 +7,19 @@ people replace it.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from models.cells import ANY, Cell, chain, parse_cell
+from models.cells import ANY, Cell, Kind, chain, name_of, parse_name
+from models.day_start import DayStart
 from models.flat import FlatModel
 from schemas.risk import CHANNELS
 
-Kind = Literal["now", "anytime"]
 State = Literal["prior", "source", "live"]
-KINDS: Final[tuple[Kind, ...]] = ("now", "anytime")
+Basis = Literal["trusted", "unlabelled"]
+BASES: Final[tuple[Basis, ...]] = ("trusted", "unlabelled")
 MAX_CELLS: Final = 20_000
 MAX_VALUES: Final = 400_000
 MIN_PEOPLE: Final = 50
@@ -50,6 +52,8 @@ class Ranks(NamedTuple):
     values: list[float]
     tail: list[float]
     n_people: int
+    basis: Basis | None = None
+    """Of live people: whether they are known to be genuine, or unlabelled sessions count among them."""
 
 
 class Resolved(NamedTuple):
@@ -65,6 +69,12 @@ class Resolved(NamedTuple):
         """Whether any part of it is stated rather than recorded."""
         return any(isinstance(part, Declared) for part in self.parts)
 
+    @property
+    def basis(self) -> Basis | None:
+        """Whom live ranks rest on: `unlabelled` where any part counts unlabelled sessions."""
+        found = {part.basis for part in self.parts if isinstance(part, Ranks)}
+        return "unlabelled" if "unlabelled" in found else "trusted" if "trusted" in found else None
+
     def better_than(self, other: "Resolved | None") -> bool:
         """Among cells with too few people: a declared prior first, then the one with more people."""
         return other is None or (self.declared, self.n_people) > (other.declared, other.n_people)
@@ -79,15 +89,31 @@ class CalibrationTable:
         state: State,
         min_people: int,
         declared: Mapping[tuple[str, str], Declared] | None = None,
+        *,
+        scorers: str | None = None,
+        day: DayStart | None = None,
     ) -> None:
+        """`scorers`: hash of the scorers whose bot scores are ranked, if it matters; `day`: see `models.day_start`."""
         self._cells = dict(cells)
         self.state: State = state
         self.min_people = min_people
         self._declared = dict(declared or {})
+        self.scorers = scorers
+        self.day = day
         self.hash = self.to_flat().hash
 
     def __len__(self) -> int:
         return len(self._cells)
+
+    @property
+    def cells(self) -> Mapping[tuple[str, Kind, Cell], Ranks]:
+        """The people by channel, kind and cell."""
+        return self._cells
+
+    def without(self, channel: str) -> "CalibrationTable":
+        """The same without the people of a channel."""
+        left = {key: ranks for key, ranks in self._cells.items() if key[0] != channel}
+        return CalibrationTable(left, self.state, self.min_people, self._declared)
 
     def people(self, channel: str, kind: Kind, cell: Cell) -> int:
         """Number of people in exactly that cell."""
@@ -138,27 +164,33 @@ class CalibrationTable:
         tails: list[float] = []
         for channel, kind, cell in sorted(self._cells):
             ranks = self._cells[channel, kind, cell]
-            names.append(f"{channel} {kind} {cell.key}")
+            names.append(name_of(channel, kind, cell))
             people.append(ranks.n_people)
             values += ranks.values
             tails += ranks.tail
             starts.append(len(values))
-        return FlatModel(
-            kind="calibration",
-            definition={
-                "format": 1,
-                "state": self.state,
-                "min_people": self.min_people,
-                "cells": names,
-                "declared": [f"{c} {i} {d.power!r} {d.floor!r}" for (c, i), d in sorted(self._declared.items())],
-            },
-            arrays={
-                "start": np.array(starts, dtype="<i4"),
-                "n_people": np.array(people, dtype="<i4"),
-                "values": np.array(values, dtype="<f8"),
-                "tail": np.array(tails, dtype="<f8"),
-            },
-        )
+        definition: dict[str, float | int | str | list[str]] = {
+            "format": 1,
+            "state": self.state,
+            "min_people": self.min_people,
+            "cells": names,
+            "declared": [f"{c} {i} {d.power!r} {d.floor!r}" for (c, i), d in sorted(self._declared.items())],
+        }
+        arrays: dict[str, NDArray[Any]] = {
+            "start": np.array(starts, dtype="<i4"),
+            "n_people": np.array(people, dtype="<i4"),
+            "values": np.array(values, dtype="<f8"),
+            "tail": np.array(tails, dtype="<f8"),
+        }
+        # Only live tables have these; what ships keeps its bytes.
+        bases = [self._cells[key].basis for key in sorted(self._cells)]
+        if any(bases):
+            arrays["basis"] = np.array([BASES.index(b) + 1 if b else 0 for b in bases], dtype="<i4")
+        if self.scorers is not None:
+            definition["scorers"] = self.scorers
+        if self.day is not None:
+            self.day.add_to(definition, arrays)
+        return FlatModel("calibration", definition, arrays)
 
     @classmethod
     def from_flat(cls, flat: FlatModel) -> "CalibrationTable":
@@ -183,16 +215,28 @@ class CalibrationTable:
         tail = flat.array("tail", "<f8", (size,))
         _need(start[0] == 0 and bool(np.all(np.diff(start) > 0)), "a cell is empty or out of order")
         _need(bool(np.all(np.isfinite(values)) and np.all(np.isfinite(tail))), "a value is not finite")
+        bases = flat.array("basis", "<i4", (len(names),)) if "basis" in flat.arrays else np.zeros(len(names), "<i4")
+        _need(bool(np.all((bases >= 0) & (bases <= len(BASES)))), "a basis is not known")
+        scorers = definition.get("scorers")
+        _need(scorers is None or (isinstance(scorers, str) and 0 < len(scorers) <= 64), "its scorers are no hash")
         cells: dict[tuple[str, Kind, Cell], Ranks] = {}
         for i, name in enumerate(names):
-            channel, kind, cell = _parse_name(name)
+            channel, kind, cell = parse_name(name)
             first, last = int(start[i]), int(start[i + 1])
             v, t, n = values[first:last], tail[first:last], int(people[i])
             _need(bool(np.all(np.diff(v) > 0) and np.all(np.diff(t) < 0)), f"{name[:60]}: ranks are not sorted")
             _need(0 < n <= 100_000_000 and t[-1] > 0 and abs(t[0] - n) < 1e-6 * n, f"{name[:60]}: people don't add up")
             _need((channel, kind, cell) not in cells, f"{name[:60]}: appears twice")
-            cells[channel, kind, cell] = Ranks(v.tolist(), t.tolist(), n)
-        return cls(cells, known[state], min_people, _parse_declared(definition.get("declared")))
+            basis = BASES[int(bases[i]) - 1] if bases[i] else None
+            cells[channel, kind, cell] = Ranks(v.tolist(), t.tolist(), n, basis)
+        return cls(
+            cells,
+            known[state],
+            min_people,
+            _parse_declared(definition.get("declared")),
+            scorers=scorers if isinstance(scorers, str) else None,
+            day=DayStart.from_flat(flat),
+        )
 
 
 def rank_people(people: Sequence[Sequence[float]]) -> Ranks:
@@ -204,16 +248,6 @@ def rank_people(people: Sequence[Sequence[float]]) -> Ranks:
     mass = np.bincount(inverse, weights=weights)
     tail = np.cumsum(mass[::-1])[::-1]
     return Ranks(unique.tolist(), tail.tolist(), n)
-
-
-def _parse_name(name: object) -> tuple[str, Kind, Cell]:
-    parts = name.split(" ", 2) if isinstance(name, str) else []
-    if len(parts) == 3 and parts[0] in CHANNELS:
-        for kind in KINDS:
-            if parts[1] == kind:
-                return parts[0], kind, parse_cell(parts[2])
-    msg = f"calibration: {str(name)[:60]!r} is not '<channel> <now|anytime> <cell>'"
-    raise ValueError(msg)
 
 
 def _parse_declared(entries: object) -> dict[tuple[str, str], Declared]:

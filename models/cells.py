@@ -1,9 +1,14 @@
 """Calibration cells: in whose company a session is ranked, and to which wider company it backs off."""
 
 from bisect import bisect_right
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
+
+from schemas.risk import CHANNELS
 
 ANY: Final = "*"
+Kind = Literal["now", "anytime"]
+KINDS: Final[tuple[Kind, ...]] = ("now", "anytime")
+"""What is ranked: the score at an amount of evidence, or the running maximum of whole sessions."""
 EVIDENCE_EDGES_S: Final = (1.5, 3.0, 7.0, 15.0, 60.0)
 """Upper edges of the amounts of evidence, in seconds of observed session time."""
 EVIDENCE: Final = ("lt1.5s", "lt3s", "lt7s", "lt15s", "lt60s", "ge60s")
@@ -32,6 +37,22 @@ def parse_cell(key: str) -> Cell:
         msg = f"{key[:80]!r} is not a cell: flow/input/source/evidence"
         raise ValueError(msg)
     return Cell(*parts)
+
+
+def name_of(channel: str, kind: Kind, cell: Cell) -> str:
+    """`<channel> <now|anytime> <cell>`: the name of one ranking."""
+    return f"{channel} {kind} {cell.key}"
+
+
+def parse_name(name: object) -> tuple[str, Kind, Cell]:
+    """Channel, kind and cell of such a name; ValueError otherwise."""
+    parts = name.split(" ", 2) if isinstance(name, str) else []
+    if len(parts) == 3 and parts[0] in CHANNELS:
+        for kind in KINDS:
+            if parts[1] == kind:
+                return parts[0], kind, parse_cell(parts[2])
+    msg = f"calibration: {str(name)[:60]!r} is not '<channel> <now|anytime> <cell>'"
+    raise ValueError(msg)
 
 
 def evidence_of(observed_s: float) -> str:

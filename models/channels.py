@@ -120,9 +120,11 @@ class Planner:
     Args:
         policy: Weights by flow.
         tables: People to rank among where no live ones do, in the order of preference.
+        scorers: Hash of the scorers that serve the bot channel; live people ranked by others are left out there.
     """
 
-    def __init__(self, policy: Policy, tables: Sequence[CalibrationTable]) -> None:
+    def __init__(self, policy: Policy, tables: Sequence[CalibrationTable], scorers: str) -> None:
+        self._scorers = scorers
         self._policy = policy
         self._tables = (*tables, STATED)
         self._snapshot = EMPTY
@@ -165,6 +167,8 @@ class Planner:
         found = self._calibrators.get(flow)
         if found is None:
             live = self._snapshot.calibration.get(flow)
+            if live is not None and live.scorers not in {None, self._scorers}:
+                live = live.without("bot")
             found = Calibrator([live, *self._tables] if live is not None else self._tables)
             self._calibrators[flow] = found
         return found
@@ -172,7 +176,7 @@ class Planner:
 
 def scores_of(
     plan: Plan, raw: Sequence[float], raw_max: list[float], degraded: Sequence[str]
-) -> tuple[Scores, dict[str, float], list[ChannelName]]:
+) -> tuple[Scores, dict[str, float], list[str]]:
     """All channels and the overall scores; the any-time score of each channel that has one; channels above the bar.
 
     raw: one row of `Engine.raw`; raw_max: the session's running maxima, brought up to date here; both in the order of
@@ -186,7 +190,7 @@ def scores_of(
         if value == value and not raw_max[i] >= value:
             raw_max[i] = value
     anytime: dict[str, float] = {}
-    flagged: list[ChannelName] = []
+    flagged: list[str] = []
     flagged_from = plan.flagged_from
     found = [_NOT_EXPECTED] * len(CHANNELS)
     least_now = least_ever = 1.0

@@ -32,7 +32,6 @@ from schemas.risk import (
     CHANNELS,
     Action,
     Automation,
-    ChannelName,
     Decision,
     RiskLevel,
     Scores,
@@ -70,7 +69,9 @@ class Engine:
         self._source = source
         self._tables = [table for table in (source, artifacts.calibration) if table is not None]
         self._injection = InjectionScorer(artifacts.signals)
-        self._planner = Planner(self.policy, self._tables)
+        self.scorers = _scorers_hash(artifacts)
+        """Hash of what gives the bot channel's raw scores: live people ranked by other scorers don't serve."""
+        self._planner = Planner(self.policy, self._tables, self.scorers)
         self._decider = Decider(policy)
         self._reasoner = Reasoner(
             NAMES,
@@ -241,7 +242,7 @@ class Engine:
         of its session in offset order. Each result is the same as alone.
         """
         kinds = rows[:, self._kind].tolist()
-        found: list[tuple[Scores, Decision, RiskLevel, Plan, list[ChannelName], list[Reached], Automation | None]] = []
+        found: list[tuple[Scores, Decision, RiskLevel, Plan, list[str], list[Reached], Automation | None]] = []
         drafts: list[list[Draft]] = [[] for _ in metas]
         at: list[int] = []
         details: list[Detail] = []
@@ -249,6 +250,8 @@ class Engine:
             plan = self._planner.plan(meta, evidence[0], evidence[1], evidence[2], snapshot)
             scores, anytime, flagged = scores_of(plan, own, meta.raw_max, degraded[i])
             reached = self._reasoner.reached(velocity[i]) if velocity[i] else []
+            if reached:
+                flagged.append("velocity")
             decision = self._decide(
                 meta, scores.overall_anytime, anytime, signals[i], velocity[i], degraded[i], reached
             )
@@ -348,6 +351,11 @@ class Engine:
                 scores, shares = anomaly.shares(rows, its)
                 few = np.full(len(own), _ANOMALY_GROUPS)
                 add(rows, its, few, anomaly.inputs, shares, scores, "anomaly", [drafts[k] for k in own])
+
+
+def _scorers_hash(artifacts: artifact.Artifacts) -> str:
+    parts = [artifacts.signals, artifacts.pointer, artifacts.keystroke]
+    return hashlib.sha256("\n".join(part.hash if part is not None else "" for part in parts).encode()).hexdigest()[:16]
 
 
 def _detail(action: Action, level: RiskLevel, meta: SessionMeta) -> Detail:

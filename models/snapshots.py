@@ -190,13 +190,17 @@ def compact(table: CalibrationTable, max_bytes: int = MAX_CALIBRATION_BYTES) -> 
 
 def _travels(flat: FlatModel) -> int:
     """Bytes of the arrays in base64 and of the cells' names."""
-    names = flat.definition["cells"]
+    names, others = flat.definition["cells"], flat.definition.get("day_cells", [])
     assert isinstance(names, list)
-    return sum(array.nbytes * 4 // 3 + 100 for array in flat.arrays.values()) + sum(len(name) + 3 for name in names)
+    assert isinstance(others, list)
+    return sum(array.nbytes * 4 // 3 + 100 for array in flat.arrays.values()) + sum(
+        len(name) + 3 for name in [*names, *others]
+    )
 
 
 def _thinned(flat: FlatModel, tolerance: float) -> FlatModel:
     names, people, start = flat.definition["cells"], flat.arrays["n_people"], flat.arrays["start"]
+    bases = flat.arrays.get("basis")
     assert isinstance(names, list)
     n_people = dict(zip(names, people.tolist(), strict=True))
     of_flows = Counter(
@@ -204,6 +208,7 @@ def _thinned(flat: FlatModel, tolerance: float) -> FlatModel:
     )
     min_people = int(flat.definition["min_people"])  # type: ignore[arg-type]
     kept: list[str] = []
+    left: list[int] = []
     values: list[NDArray[np.float64]] = []
     tails: list[NDArray[np.float64]] = []
     for i, name in enumerate(names):
@@ -215,6 +220,7 @@ def _thinned(flat: FlatModel, tolerance: float) -> FlatModel:
         own = slice(int(start[i]), int(start[i + 1]))
         value, tail = _merged(flat.arrays["values"][own], flat.arrays["tail"][own], tolerance)
         kept.append(name)
+        left.append(i)
         values.append(value)
         tails.append(tail)
     arrays: dict[str, NDArray[Any]] = {
@@ -223,6 +229,10 @@ def _thinned(flat: FlatModel, tolerance: float) -> FlatModel:
         "values": np.concatenate([*values, np.empty(0)]).astype("<f8"),
         "tail": np.concatenate([*tails, np.empty(0)]).astype("<f8"),
     }
+    if bases is not None and bases[left].any():
+        arrays["basis"] = bases[left]
+    if "day_reach" in flat.arrays:
+        arrays["day_reach"] = flat.arrays["day_reach"]
     return FlatModel(flat.kind, {**flat.definition, "cells": kept}, arrays)
 
 

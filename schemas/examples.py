@@ -232,7 +232,9 @@ _STEP_UP: Final = RiskEvent(
             raw=0.5531,
             raw_max=0.6027,
             weight=0.25,
-            calibration=Calibration(cell="login/mouse/*/*", n_people=1180, state="live", fpr_upper95=0.4143),
+            calibration=Calibration(
+                cell="login/mouse/*/*", n_people=1180, state="live", basis="unlabelled", fpr_upper95=0.4143
+            ),
         ),
         device=ChannelScore(state="no_data", weight=0.25),
         injection=ChannelScore(state="not_expected"),
@@ -345,6 +347,9 @@ _SERVED: Final = ServedFeatures(
     ingested_at=_BATCH_AT + 549,
     observed_s=13.0,
     sampling_ratio=1.0,
+    scorers="9d2f61c07be4a815",
+    account_ref=_ACCOUNT_REF,
+    device_ref=_DEVICE_REF,
     source_ref=_ACCOUNT_REF,
 )
 

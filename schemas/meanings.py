@@ -171,9 +171,13 @@ _SETS: Final[tuple[Mapping[str, str], ...]] = (
         "superseding": "replaces the session's earlier evaluations",
     },
     {
-        "trusted": "nothing independent speaks against it",
-        "control": "let through at random, whatever the score",
+        "trusted": "vouched for by a result that does not look at behaviour",
+        "control": "the same, asked of a random share, whatever the score",
         "unlabelled": "neither",
+    },
+    {
+        "trusted": "only people known to be genuine",
+        "unlabelled": "unlabelled sessions among them, which rank like them where there are enough to compare",
     },
     {"anomaly_hst": "half-space trees of the anomaly channel", "calibration": "people's scores by cell"},
     {

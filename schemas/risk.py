@@ -40,6 +40,13 @@ class Calibration(Block, kw_only=True):
         Literal["prior", "source", "live"],
         Meta(description="Which people it rests on."),
     ]
+    basis: Annotated[
+        Literal["trusted", "unlabelled"] | None,
+        Meta(
+            description="Of live people: known to be genuine, or unlabelled sessions among them, less those that other "
+            "channels flag."
+        ),
+    ] = None
     fpr_upper95: Annotated[
         Ratio | None, Meta(description="Upper 95 % bound of the share of people at or above this score.")
     ] = None

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from schemas.base import Count, Flow, Id, Ratio
+from schemas.base import Count, Flow, Id, Ratio, Ref
 
 
 class ServedFeatures(
@@ -23,7 +23,11 @@ class ServedFeatures(
     raw_max: Annotated[dict[str, float], Meta(description="Highest raw outputs in the session, by channel.")]
     overall: Annotated[float, Meta(description="Combined calibrated risk now.")]
     flagged_by: Annotated[
-        list[str], Meta(description="Channels whose own score passes the independent-evidence bar, for cohort choice.")
+        list[str],
+        Meta(
+            description="Channels whose own score passes the independent-evidence bar, and `velocity` where a counter "
+            "reaches a rule's limit; for cohort choice."
+        ),
     ]
     cohort: Annotated[
         Literal["trusted", "control", "unlabelled"], Meta(description="Why the session may be learnt from.")
@@ -33,6 +37,12 @@ class ServedFeatures(
     ingested_at: Annotated[int, Meta(description="Broker's append time of the input, epoch ms.")]
     observed_s: Annotated[float, Meta(description="Session time covered so far, s.")]
     sampling_ratio: Annotated[Ratio, Meta(description="Share of sessions that were logged when this one was.")]
+    scorers: Annotated[
+        str | None, Meta(description="Hash of the scorers of the bot channel: only scores of the same ones compare.")
+    ] = None
+    account_ref: Annotated[Ref | None, Meta(description="Account, keyed hash: for influence caps.")] = None
+    device_ref: Annotated[Ref | None, Meta(description="Device, keyed hash: for influence caps.")] = None
+    address_ref: Annotated[Ref | None, Meta(description="Network address, keyed hash: for influence caps.")] = None
     source_ref: Annotated[
         str | None, Meta(description="Keyed hash of account, device or address, for influence caps.")
     ] = None

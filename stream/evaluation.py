@@ -194,7 +194,9 @@ class Evaluator:
                     assessment.coverage,
                     stages_ms,
                     self._halves.encode(told),
-                    encode(_served(told, item, meta, assessment, vectors[i], raw[i])) if is_logged else None,
+                    encode(_served(told, item, meta, assessment, vectors[i], raw[i], engine.scorers))
+                    if is_logged
+                    else None,
                 )
             )
         decide_s = lap("decide")
@@ -267,8 +269,14 @@ def _risk_event(  # noqa: PLR0917 - all that one event is made of, called once
     )
 
 
-def _served(
-    event: RiskEvent, item: Item, meta: Meta, assessment: Assessment, vector: FloatArray, raw: FloatArray
+def _served(  # noqa: PLR0917 - likewise
+    event: RiskEvent,
+    item: Item,
+    meta: Meta,
+    assessment: Assessment,
+    vector: FloatArray,
+    raw: FloatArray,
+    scorers: str,
 ) -> ServedFeatures:
     return ServedFeatures(
         evaluation_id=event.evaluation_id,
@@ -281,12 +289,16 @@ def _served(
         raw_max=_channels(meta.raw_max),
         overall=assessment.scores.overall,
         flagged_by=list(assessment.flagged_by),
-        cohort="unlabelled",
+        cohort=meta.vouched or "unlabelled",
         sequence=event.sequence,
         is_final=event.is_final,
         ingested_at=item.ingested_ms,
         observed_s=event.observed_s,
         sampling_ratio=meta.logged_ratio,
+        scorers=scorers,
+        account_ref=meta.account_ref,
+        device_ref=meta.device_ref,
+        address_ref=meta.ip_ref,
         source_ref=meta.account_ref or meta.device_ref or meta.ip_ref,
     )
 

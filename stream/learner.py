@@ -97,7 +97,16 @@ class Learner:
         if prior is None:
             return
         settings, trees = self._settings.learner, None if held is None else held.trees
-        self._flows[flow] = FlowLearner(flow, prior, trees, settings.max_share_per_source, settings.window_size)
+        self._flows[flow] = FlowLearner(
+            flow,
+            prior,
+            trees,
+            settings.max_share_per_source,
+            settings.window_size,
+            ranked=self._snapshots.current.calibration.get(flow),
+            max_share_of_people=settings.max_share_of_people,
+            max_daily_rise_ratio=settings.max_daily_rise_ratio,
+        )
         self._next[flow] = {} if held is None else dict(held.offsets)
 
     def _adopt(self) -> None:
@@ -173,6 +182,7 @@ class Learner:
                 await self.transport.producer.produce_batch(records_of(pair.calibration, pair.trees))
                 learner.published(pair)
                 self._tell(pair)
+                self._tell_of_people(flow, pair)
             await self.transport.producer.produce_batch(
                 [OutRecord(SNAPSHOTS_TOPIC, None, key, 0) for key in self._snapshots.superseded(now_ms - KEPT_MS)]
             )
@@ -190,6 +200,17 @@ class Learner:
                     "hash": snapshot.hash[:12],
                     "learnt": snapshot.n_learnt,
                 },
+            )
+
+    def _tell_of_people(self, flow: Flow, made: Made) -> None:
+        trusted, unlabelled = self._flows[flow].people.sizes()
+        self.metrics.learner_people.labels(flow, "trusted").set(trusted)
+        self.metrics.learner_people.labels(flow, "unlabelled").set(unlabelled)
+        self.metrics.threshold_rise.labels(flow).set(made.rise_ratio)
+        if made.rise_ratio > 1.0:
+            log.warning(
+                "live sessions would raise the bot threshold by more than a day allows, it is held back",
+                extra={"flow": flow, "ratio": round(made.rise_ratio, 2)},
             )
 
     def _tell_of_others(self, owned: int) -> None:

@@ -1,8 +1,9 @@
-"""What the learner learns of one flow: half-space trees over its usual sessions, and how their scores spread.
+"""What the learner learns of one flow: half-space trees over its usual sessions, and how scores spread among people.
 
-Pure of Kafka and of the clock. The anomaly channel asks how unlike the flow's usual sessions a session is, so both are
-learnt from unlabelled live sessions, less those that other channels flag, and with bounded influence: no account,
-device or address may have more than a stated share of what is learnt.
+Pure of Kafka and of the clock. Whom the bot channel is ranked among is the matter of `models.live_people`; the rest is
+here. The anomaly channel asks how unlike the flow's usual sessions a session is, so trees and the spread of their
+scores are learnt from unlabelled live sessions, less those that other channels flag, and with bounded influence: no
+account, device or address may have more than a stated share of what is learnt.
 
 The any-time calibration needs a session's highest score over all its vectors, and only a few vectors are kept. Where
 every vector of a session was scored by trees of this learner, the highest score that was served stands; otherwise the
@@ -22,8 +23,10 @@ from numpy.typing import NDArray
 from features.registry import N_FEATURES, REGISTRY_HASH
 from models.anomaly import FlatHST
 from models.anomaly_learn import AnomalyLearner
-from models.calibration import MIN_PEOPLE, CalibrationBuilder
+from models.bot_ranking import BotRanking
+from models.calibration import MIN_PEOPLE, CalibrationBuilder, CalibrationTable
 from models.cells import Cell
+from models.live_people import LivePeople
 from models.scorer import FloatArray
 from models.snapshots import compact, make_snapshot
 from schemas.base import Flow
@@ -54,11 +57,16 @@ class _Session:
 
 
 class Made(NamedTuple):
-    """One flow's snapshots, and the trees that they hold."""
+    """One flow's snapshots, what they hold, and how far live people would have moved its thresholds today.
+
+    `rise_ratio` is over what a day allows: above 1 something was held back.
+    """
 
     model: FlatHST
+    table: CalibrationTable
     calibration: Snapshot
     trees: Snapshot
+    rise_ratio: float
 
 
 class FlowLearner:
@@ -71,9 +79,14 @@ class FlowLearner:
         latest: FlatHST | None,
         max_share_per_source: float,
         window_size: int | None = None,
+        *,
+        ranked: CalibrationTable | None = None,
+        max_share_of_people: float = 0.01,
+        max_daily_rise_ratio: float = 2.0,
     ) -> None:
-        """`prior` gives features, limits and size; `latest` is what the flow's last snapshot holds."""
+        """`prior` gives features, limits and size; `latest` and `ranked` are what the flow's last snapshots hold."""
         self.flow = flow
+        self._ranking = BotRanking(ranked, max_share_of_people, max_daily_rise_ratio)
         self._trees = (
             AnomalyLearner.resume(latest)
             if latest is not None
@@ -99,6 +112,11 @@ class FlowLearner:
             self._published_learnt = latest.n_learnt
 
     @property
+    def people(self) -> LivePeople:
+        """The sessions that rank the bot channel."""
+        return self._ranking.people
+
+    @property
     def learnt_since_snapshot(self) -> int:
         """Vectors learnt since the last published snapshot."""
         return self._trees.n_learnt - self._published_learnt
@@ -121,6 +139,7 @@ class FlowLearner:
             return "other_features"
         if len(served.features) != N_FEATURES or len(served.cell) != len(Cell._fields):
             return "malformed"
+        self._ranking.people.take(served)
         if served.session_id in self._flagged or any(channel != "anomaly" for channel in served.flagged_by):
             self._remember_flagged(served.session_id)
             return "flagged"
@@ -156,7 +175,9 @@ class FlowLearner:
         builder = CalibrationBuilder()
         for session_id, session in self._sessions.items():
             self._rank(builder, model, session_id, session)
-        table = compact(builder.build("live"))
+        bots = self._ranking.make(created_at)
+        both = {**builder.build("live").cells, **bots.cells}
+        table = compact(CalibrationTable(both, "live", MIN_PEOPLE, scorers=bots.scorers, day=bots.day))
         made = {
             "features_hash": REGISTRY_HASH,
             "created_at": created_at,
@@ -165,13 +186,16 @@ class FlowLearner:
         }
         return Made(
             model,
+            table,
             make_snapshot(table, self.flow, trees=model.hash, **made),  # type: ignore[arg-type]
             make_snapshot(model, self.flow, **made),  # type: ignore[arg-type]
+            bots.rise_ratio,
         )
 
     def published(self, made: Made) -> None:
         """Count from these snapshots on: the broker has them."""
         self._published.append(made.model)
+        self._ranking.published(made.table)
         self._published_learnt = made.trees.n_learnt
 
     def _keep(self, session: _Session, cell: Cell, vector: FloatArray, served: ServedFeatures) -> None:

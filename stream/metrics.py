@@ -233,12 +233,28 @@ class Metrics:
             ["flow"],
             registry=r,
         )
+        self._of_the_learner(r)
+        self._begin()
+
+    def _of_the_learner(self, r: CollectorRegistry) -> None:
         self.learnt = Counter("tellwire_learner_learnt_total", "Vectors learnt.", ["flow"], registry=r)
         self.not_learnt = Counter("tellwire_learner_skipped_total", "Vectors not learnt.", ["reason"], registry=r)
+        self.learner_people = Gauge(
+            "tellwire_learner_people",
+            "Sessions that the live ranking of a flow's bot scores rests on: known to be genuine, or unlabelled.",
+            ["flow", "cohort"],
+            registry=r,
+        )
+        self.threshold_rise = Gauge(
+            "tellwire_learner_threshold_rise_ratio",
+            "Share of live people at or above the day's first bot threshold, over what a day allows it to become. "
+            "Above 1: the threshold is held back.",
+            ["flow"],
+            registry=r,
+        )
         self.snapshots_published = Counter(
             "tellwire_learner_snapshots_total", "Snapshots published.", ["kind", "flow"], registry=r
         )
-        self._begin()
 
     def _begin(self) -> None:
         """Show from the start what alerts look for: a series that begins with its first fault never rises."""

@@ -187,6 +187,19 @@ class LearnerSettings(Section):
     max_share_per_source: float = Field(
         0.1, gt=0, le=1, description="Share of a flow's learning that one account, device or address may have."
     )
+    max_share_of_people: float = Field(
+        0.01,
+        gt=0,
+        le=1,
+        description="Share of the sessions that rank a flow's bot scores that one account, device or address may have.",
+    )
+    max_daily_rise_ratio: float = Field(
+        2.0,
+        ge=1,
+        le=100,
+        description="By what factor the share of live people at or above a bot score may grow in a day, where no "
+        "trusted people show it: so far thresholds rise, no further.",
+    )
 
 
 class MetricsSettings(Section):

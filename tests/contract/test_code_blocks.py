@@ -44,6 +44,7 @@ EXECUTED = (
     Executed("docs/explanation/redis-and-guarantees.md", "redis", 1, "tests/stream/state/stores.py"),
     Executed("docs/how-to/add-a-feature.md", "diff", 2, "tests/contract/test_feature_page.py"),
     Executed("docs/how-to/add-a-feature.md", "sh", 2, "tests/contract/test_feature_page.py"),
+    Executed("docs/how-to/calibrate-on-live-people.md", "json", 1, "tests/features/test_vouching.py"),
     Executed("docs/how-to/consume-risk-events.md", "python", 2, "tests/integration/pipeline/test_consumer_page.py"),
     Executed("docs/how-to/consume-risk-events.md", "js", 1, "tests/integration/pipeline/test_consumer_page.py"),
     Executed("docs/how-to/consume-risk-events.md", "java", 1, "tests/integration/pipeline/test_consumer_page.py"),

@@ -255,7 +255,7 @@ def test_people_of_the_source_rank_before_the_shipped_ones(engine: Engine) -> No
 
 
 def test_a_stray_key_press_does_not_change_the_input_type(engine: Engine) -> None:
-    planner = Planner(engine.policy, [])
+    planner = Planner(engine.policy, [], engine.scorers)
     cases = [(0, 100, "mouse"), (3, 100, "mouse"), (30, 100, "mouse+keys"), (30, 4, "keys"), (3, 4, "mouse+keys")]
     for keys, samples, wanted in cases:
         assert planner.plan(mouse(), samples, keys, 5.0, None).cell.input == wanted

@@ -201,7 +201,7 @@ def test_another_snapshot_and_policy_take_effect_at_once(shipped: Engine, live: 
 
 
 def test_plans_are_bounded_whatever_collectors_call_themselves(shipped: Engine) -> None:
-    planner = Planner(shipped.policy, shipped._tables)
+    planner = Planner(shipped.policy, shipped._tables, shipped.scorers)
     for k in range(2_500):
         planner.plan(Meta(flow="login", collector=f"c{k}"), 20.0, 0.0, 5.0, None)
     assert len(planner._plans) <= 1_000

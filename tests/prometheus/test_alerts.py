@@ -84,6 +84,13 @@ CASES: Final = [
     Case("another owner wrote: a rebalance", {world.NEWER: "0x20 1x100"}, after_s=900),
     Case("the store is nearly full", {world.MEMORY: "0.9x200"}, {("TellwireStoreUnsafe", "ticket")}, 900),
     Case("the store is rather full", {world.MEMORY: "0.84x200"}, after_s=900),
+    Case(
+        "live sessions would lift a threshold",
+        {world.HELD: "0.6x20 1.1x100"},
+        {("TellwireScoreDrift", "ticket", "held")},
+    ),
+    Case("a threshold rises by as much as a day allows", {world.HELD: "1x200"}),
+    Case("a threshold was held back for ten minutes", {world.HELD: "0.6x20 3x20 0.9x100"}, after_s=1_200),
     Case("10 of 110 requests fail", {world.TURNED_AWAY: "0+10x200"}, {("TellwireGatewayRefuses", "page")}),
     Case("10 of 110 requests come too often", {world.LIMITED: "0+10x200"}),
     Case("3 of 103 requests fail", {world.TURNED_AWAY: "0+3x200"}),

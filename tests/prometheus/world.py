@@ -39,6 +39,7 @@ SUSPECTS: Final = f"tellwire_crash_suspects{{{WORKER},{PLACE}}}"
 EVENTS: Final = f'tellwire_risk_events_total{{{WORKER},flow="signup",action="allow"}}'
 SNAPSHOT: Final = f'tellwire_snapshot_timestamp_seconds{{{WORKER},kind="anomaly_hst",flow="signup"}}'
 LEARNT: Final = f'tellwire_learner_learnt_total{{{LEARNER},flow="signup"}}'
+HELD: Final = f'tellwire_learner_threshold_rise_ratio{{{LEARNER},flow="signup"}}'
 LEARNER_READY: Final = f"tellwire_ready{{{LEARNER}}}"
 REFUSED_FILES: Final = f'tellwire_artefact_refused{{{WORKER},what="policy"}}'
 TAKEN: Final = 'tellwire_gateway_requests_total{job="tellwire-gateway",instance="g1",path="/v1/telemetry",code="ok"}'
@@ -77,6 +78,7 @@ def healthy(steps: int, step_s: int) -> dict[str, str]:
         SNAPSHOT: f"0+{step_s}x{steps}",
         LEARNT: rising,
         LEARNER_READY: f"1x{steps}",
+        HELD: f"0.6x{steps}",
         REFUSED_FILES: zero,
         TAKEN: rising,
         KAFKA_AWAY: zero,

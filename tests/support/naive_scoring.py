@@ -145,7 +145,10 @@ class NaiveScoring:
             coverage=share,
             missing_signals=missing,
             cell=cell,
-            flagged_by=[name for name in CHANNELS if anytime.get(name, 0.0) >= self.policy.corroborate_at],
+            flagged_by=[
+                *[name for name in CHANNELS if anytime.get(name, 0.0) >= self.policy.corroborate_at],
+                *(["velocity"] if self._counter_reasons(velocity) else []),
+            ],
             automation=naive_automation(x, meta, scores, anytime, signals),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from itertools import count
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from features.registry import N_FEATURES, NAMES, REGISTRY_HASH
 from models.anomaly import FlatHST
 from models.anomaly_learn import AnomalyLearner
-from models.calibration import MIN_PEOPLE, CalibrationBuilder, CalibrationTable
+from models.calibration import MIN_PEOPLE, CalibrationBuilder, CalibrationTable, Calibrator
 from models.cells import EVIDENCE, Cell
 from models.scorer import FloatArray
 from models.snapshots import EMPTY, SnapshotSet, compact, read_snapshot
@@ -336,3 +337,40 @@ def test_one_session_with_ever_new_amounts_of_evidence_is_bounded(prior: FlatHST
     assert answers == [None] * learning.MAX_VECTORS + ["same_evidence"] * (40 - learning.MAX_VECTORS)
     (session,) = one._sessions.values()
     assert len(session.learnt) == len(session.vectors) == learning.MAX_VECTORS
+
+
+def scored(name: str, vector: FloatArray, bot: float, **more: Any) -> ServedFeatures:
+    return served(name, vector, raw={"bot": bot}, raw_max={"bot": bot}, scorers="s", is_final=True, **more)
+
+
+def test_bot_scores_are_ranked_among_live_people_and_travel_with_the_trees(prior: FlatHST) -> None:
+    one, drawn = learner(prior), vectors(3 * MIN_PEOPLE, 4)
+    for i, vector in enumerate(drawn):
+        one.learn(scored(f"s{i}", vector, i / 200, cohort="unlabelled" if i % 2 else "trusted"))
+    made = made_by(one)
+    assert (made.rise_ratio, one.people.sizes()) == (0.0, (75, 75))
+    live = through_the_wire(one, {}).calibration["signup"]
+    assert (live.scorers, live.day) == ("s", made.table.day)
+    assert live.day is not None
+    cell = Cell("signup", "mouse", "web", EVIDENCE[0])
+    found = Calibrator([live]).score("bot", "anytime", cell, 0.7)
+    assert (found.calibration.basis, found.calibration.n_people) == ("unlabelled", 150)
+    assert found.score == pytest.approx(1 - 11 / 151)
+    # What flags behaviour keeps nobody out of this ranking, though it keeps them from teaching the trees.
+    assert one.learn(scored("high", drawn[0], 0.99, flagged_by=["bot"])) == "flagged"
+    assert len(one.people) == 151
+
+
+def test_a_resumed_learner_holds_a_flood_to_the_day_that_its_snapshot_began(prior: FlatHST) -> None:
+    first, drawn = learner(prior), vectors(4 * MIN_PEOPLE, 4)
+    for i, vector in enumerate(drawn):
+        first.learn(scored(f"s{i}", vector, i / 400))
+    made = made_by(first, created_at=86_400_000)
+    resumed = FlowLearner("signup", prior, made.model, SHARE, ranked=made.table)
+    for i, vector in enumerate(np.concatenate([drawn, drawn])):
+        resumed.learn(scored(f"f{i}", vector, 0.9))
+    flooded = made_by(resumed, created_at=2 * 86_400_000)
+    assert flooded.rise_ratio > 10.0
+    cell = Cell("signup", "mouse", "web", EVIDENCE[0])
+    before, after = (Calibrator([m.table]).score("bot", "now", cell, 0.6).score for m in (made, flooded))
+    assert 0.98 < after <= before
