@@ -60,7 +60,7 @@ class CalibratedScore(NamedTuple):
 class CellScorer:
     """Ranks raw scores in one resolved cell. Results are kept by rank: a cell has no more of them than values."""
 
-    __slots__ = ("_declared", "_resolved", "known", "values")
+    __slots__ = ("_basis", "_declared", "_resolved", "known", "values")
 
     def __init__(self, resolved: Resolved) -> None:
         self._resolved = resolved
@@ -70,6 +70,7 @@ class CellScorer:
         self.known: dict[int, CalibratedScore] = {}
         """Results by that place; empty where there is no such cell."""
         self._declared = single if isinstance(single, Declared) else None
+        self._basis = resolved.basis
 
     def score(self, raw: float) -> CalibratedScore:
         """Calibrate one raw score (finite). Without any people or declared prior it is 0, with a bound of 1."""
@@ -99,7 +100,7 @@ class CellScorer:
             if bound is not None:
                 bound = min(1.0, bound + upper_bound95(math.ceil(above - 1e-9), part.n_people))
         rests_on = Calibration(
-            cell=cell.cell, n_people=cell.n_people, state=cell.state, basis=cell.basis, fpr_upper95=bound
+            cell=cell.cell, n_people=cell.n_people, state=cell.state, basis=self._basis, fpr_upper95=bound
         )
         return CalibratedScore(max(0.0, 1.0 - p), rests_on)
 

@@ -250,6 +250,23 @@ def rank_people(people: Sequence[Sequence[float]]) -> Ranks:
     return Ranks(unique.tolist(), tail.tolist(), n)
 
 
+def above_of(ranks: Ranks, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """People (fractions of) of a ranking at or above each of `values`."""
+    return np.append(ranks.tail, 0.0)[np.searchsorted(ranks.values, values, side="left")]
+
+
+def ranks_from(values: NDArray[np.float64], p: NDArray[np.float64], n_people: int) -> Ranks:
+    """The ranking of `n_people` that gives these p-values (falling, the first 1) to `values` (ascending).
+
+    No p-value is below 1 / (n_people + 1): nobody says more than so many people allow.
+    """
+    tail = p * (n_people + 1.0) - 1.0
+    # Of equal ones the highest value stands for all; those below the least p-value need no rank.
+    keep = np.append(tail[:-1] > tail[1:] + 1e-9, True) & (tail > 1e-9)
+    keep[0] |= not keep.any()
+    return Ranks(values[keep].tolist(), tail[keep].tolist(), n_people)
+
+
 def _parse_declared(entries: object) -> dict[tuple[str, str], Declared]:
     out: dict[tuple[str, str], Declared] = {}
     for entry in entries if isinstance(entries, list) else []:

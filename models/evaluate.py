@@ -20,6 +20,8 @@ from models.evaluate_fairness import Change, fairness_targets
 from models.evaluate_instrument import Apart, Leak, bots_of, leaks, people_of, told_apart
 from models.evaluate_keys import SEEDS, KeyPeople, KeyResult, choose, evaluate_keys
 from models.evaluate_left_out import PEOPLE_SOURCES, UNSEEN_POINTER, fairness, models_left_out, spliced_sessions
+from models.evaluate_live import DRAWS, LiveResult, live_streams, live_targets
+from models.evaluate_live import measure as measure_live
 from models.evaluate_pointer import (
     CUT_NAMES,
     FOLDS,
@@ -53,7 +55,6 @@ from models.evaluate_targets import (
     session_targets,
     slices_of,
     source_target,
-    unmeasured,
     window_targets,
 )
 from models.evaluate_whole import Sessions, family_model, score_sessions, source_model, whole_samples
@@ -115,6 +116,7 @@ class Summary:
     changes: list[Change]
     streams: list[Stream]
     takeovers: list[Takeover]
+    live: list[LiveResult]
     quick: bool
     features_hash: str
     columns: int
@@ -135,8 +137,7 @@ def evaluate(
     settings = settings or EvaluateSettings()
     tell = progress or (lambda _: None)
     train = quick(settings.train) if settings.quick else settings.train
-    truths = read_truth(data)
-    seed = train.fit.seed
+    truths, seed = read_truth(data), train.fit.seed
     tell("reading and folding windows")
     table = tabulate(training_samples(read_recordings(data), truths, train.recipe, seed))
     plain = plain_table(data, truths, table, train.recipe, seed)
@@ -174,6 +175,8 @@ def evaluate(
         with_source[family] = (other, predict(everyone, other, np.ones(len(other), dtype=bool)))
     tell("whole sessions, event by event")
     sessions = scored_sessions(data, truths, table, learner, train.recipe.every)
+    tell("calibration on live people")
+    live = measure_live(live_streams(sessions, table, learner, UNSEEN_POINTER), 2 if settings.quick else DRAWS)
     tell("what tells sources of people apart")
     people = people_of((table, other), CUT_NAMES.index("5"))
     leaking = leaks(people, bots_of((table, other), CUT_NAMES.index("5")))
@@ -214,7 +217,7 @@ def evaluate(
             key_target(keys),
             *replay_targets(replays),
             *fairness_targets(changes),
-            *unmeasured(),
+            *live_targets(live),
         ],
         slices=slices_of(sessions),
         leaks=leaking,
@@ -222,6 +225,7 @@ def evaluate(
         changes=changes,
         streams=streams(data),
         takeovers=spliced_sessions(data, truths, models, train),
+        live=live,
         quick=settings.quick,
         features_hash=str(engine.versions["features"]),
         columns=len(engine.artifacts.pointer.inputs) if engine.artifacts.pointer is not None else 0,

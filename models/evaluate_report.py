@@ -10,6 +10,7 @@ from models.evaluate import Result, Summary
 from models.evaluate_cards import CARDS
 from models.evaluate_fairness import fairness_text
 from models.evaluate_instrument import instrument_text
+from models.evaluate_live import DRAWS, live_text
 from models.evaluate_plots import save_plots
 from models.evaluate_pointer import CUT_NAMES, FamilyResult, SourceResult
 from models.evaluate_report_targets import targets_text
@@ -199,6 +200,17 @@ them differ from the people by their clock alone):
 {_sources(summary.unseen, summary.unseen_baseline)}{image("sources", "People of a left-out source flagged")}
 The instrument gap is the weakest point: a prior of {sum(summary.people.values())} people does not carry over to a recorder that draws other movements
 (one stroke of a slider, an ellipse). Until live people of a source are learnt, treat scores of a new source with care.
+
+## Calibrated on live people
+A source plays a new deployment: nothing of it is in training, its sessions stream in and are ranked as the learner ranks live ones
+([how](../how-to/calibrate-on-live-people.md)), and others of its people and bots are judged. Half of the people, and of the bots, are for
+the one and half for the other, drawn {DRAWS} times; intervals are the 2.5 % and 97.5 % quantiles over these draws. Every session counts as a
+person of its own, as where no account is known. "Known genuine": the share of sessions that somebody vouches for; "bots among the
+rest": those that no independent channel flags. "Trusted alone": how often the trusted were ranked without the others.
+
+{live_text(summary.live)}
+Without anybody known to be genuine nothing tells a heavy tail of people from bots among the sessions: then bots hide themselves, and
+fewer of them are found; not more people are flagged.
 
 ## What tells the instrument
 People of two sources differ by recorder, screen, pointer settings and task, not by being a bot: 0.5 tells them apart not at all, 1

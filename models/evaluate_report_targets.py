@@ -39,9 +39,9 @@ def targets_text(targets: Sequence[Target], slices: Sequence[Slice]) -> str:
         "",
     ]  # fmt: skip
     for t in targets:
-        if t.each:
+        if t.each or t.not_counted:
             silent = f"; not counted: {', '.join(t.not_counted)}" if t.not_counted else ""
-            lines.append(f"- {t.figure}, {t.left_out} left out: {_each(t.each)}{silent}")
+            lines.append(f"- {t.figure}, {t.left_out} left out: {_each(t.each) or 'none'}{silent}")
     lines += [
         "",
         "What there is with a pointer (people where the source names them, else sessions):",

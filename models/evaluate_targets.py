@@ -76,17 +76,6 @@ class Slice:
     bot_sessions: int
 
 
-UNMEASURED: tuple[tuple[str, str, str, bool], ...] = (
-    (
-        "people of a left-out source at or above 0.98 after 300 / 1000 of its sessions; bots found there",
-        "at most 4 % / 1-3 %; 0.85",
-        "1.5-2.5 %; 0.95",
-        False,
-    ),
-)
-"""What is asked and has no measurement yet: figure, at least (or at most), aim, whether higher is better."""
-
-
 def counted(sessions_of: Mapping[str, int]) -> tuple[list[str], list[str]]:
     """Families that count, and those with too few sessions, each with how many it has."""
     enough = [family for family, n in sessions_of.items() if n >= LEAST_SESSIONS]
@@ -242,14 +231,6 @@ def key_target(keys: Sequence[KeyResult]) -> Target:
                 each[one.bots] = Interval(one.worst_seed_auc, np.nan, np.nan)
     figure = "typing bots with random delays, AUC after 40 keys, worst seed and source of people"
     return listed(figure, "source (nothing is trained)", ("0.98", "0.995"), each, [], higher=True)
-
-
-def unmeasured() -> list[Target]:
-    """What is asked and has no measurement yet."""
-    return [
-        Target(figure, "-", higher, least, aim, NOTHING, NOTHING, "", {}, [], "not measured")
-        for figure, least, aim, higher in UNMEASURED
-    ]
 
 
 def slices_of(sessions: Sessions, types: Sequence[str] = ("mouse", "touchpad", "touch", "pen")) -> list[Slice]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.binomial import lower_tail
-from models.calibration_table import MIN_PEOPLE, Ranks, rank_people
+from models.calibration_table import MIN_PEOPLE, Ranks, above_of, rank_people, ranks_from
 from models.cells import ANY, Cell, Kind, chain
 from models.day_start import DayStart
 from schemas.served import ServedFeatures
@@ -209,23 +209,6 @@ def rank_beside(trusted: Sequence[Sequence[float]], others: Sequence[Sequence[fl
         return LiveRanks(everybody._replace(basis="unlabelled"), alone)
     p = np.minimum.accumulate(np.where(heavy, own, p))
     return LiveRanks(ranks_from(values, p, alone.n_people)._replace(basis="trusted"), alone)
-
-
-def above_of(ranks: Ranks, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """People (fractions of) of a ranking at or above each of `values`."""
-    return np.append(ranks.tail, 0.0)[np.searchsorted(ranks.values, values, side="left")]
-
-
-def ranks_from(values: NDArray[np.float64], p: NDArray[np.float64], n_people: int) -> Ranks:
-    """The ranking of `n_people` that gives these p-values (falling, the first 1) to `values` (ascending).
-
-    No p-value is below 1 / (n_people + 1): nobody says more than so many people allow.
-    """
-    tail = p * (n_people + 1.0) - 1.0
-    # Of equal ones the highest value stands for all; those below the least p-value need no rank.
-    keep = np.append(tail[:-1] > tail[1:] + 1e-9, True) & (tail > 1e-9)
-    keep[0] |= not keep.any()
-    return Ranks(values[keep].tolist(), tail[keep].tolist(), n_people)
 
 
 class Held(NamedTuple):

@@ -17,14 +17,13 @@ from models.anomaly_learn import AnomalyLearner
 from models.calibration import MIN_PEOPLE, CalibrationBuilder, CalibrationTable
 from models.cells import Cell
 from models.engine import ANOMALY, BOT, Engine
+from models.live_people import INDEPENDENT
 from models.scorer import FloatArray
 from models.snapshots import EMPTY, SnapshotSet
 from schemas.risk import CHANNELS
 
 KEPT_SESSIONS: Final = 2_000
 """Latest sessions of a flow that the calibration rests on."""
-INDEPENDENT: Final = frozenset({"device", "injection", "replay"})
-"""Channels that may keep a session from calibrating the behaviour channels: none of them looks at behaviour."""
 
 
 @dataclass(slots=True)
