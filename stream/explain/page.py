@@ -117,7 +117,7 @@ def _way(story: Story, trail: Trail) -> str:
     flags = "<span>▽ numbered: the decision changed</span>" if len(story.turns) > 1 else ""
     return (
         f'<section class="card"><h2>The pointer\'s way</h2>{trail_svg(trail, story)}<div class="key">'
-        f'<span>from first <span class="ramp">{ramp}</span> to last</span><span>● begin ■ end ◯ press</span>'
+        f'<span>from first <span class="ramp">{ramp}</span> to last</span><span>▲ begin ■ end ◯ press</span>'
         f"{flags}<span>{trail.samples} samples, {length_px(trail):.0f} px of way</span></div></section>"
     )
 

@@ -16,10 +16,12 @@ from stream.plain_text import printable
 WIDTH: Final = 520.0
 SLICES: Final = 6
 """Slices of time that the pointer's way is coloured by; the style sheet has a colour for each."""
-_LEFT, _RIGHT, _TOP = 34.0, 84.0, 12.0
+_LEFT, _RIGHT, _TOP = 42.0, 88.0, 12.0
 _PLOT_H, _STRIP_H, _AXIS_H = 190.0, 22.0, 44.0
-_LABEL_H: Final = 14.0
+_LABEL_H: Final = 17.0
 _MAX_TRAIL_H: Final = 460.0
+_EDGE: Final = 18.0
+"""Around the pointer's way, so that a flag at its edge is seen whole."""
 
 
 def text_of(value: object) -> str:
@@ -30,11 +32,11 @@ def text_of(value: object) -> str:
 def trail_svg(trail: Trail, story: Story, name: str = "trail") -> str:
     """The pointer's way: coloured by time, presses as rings, changes of the decision as numbered flags."""
     left, top, right, bottom = trail.box
-    scale = min((WIDTH - 20.0) / (right - left), (_MAX_TRAIL_H - 20.0) / (bottom - top))
-    width, height = (right - left) * scale + 20.0, (bottom - top) * scale + 20.0
+    scale = min((WIDTH - 2 * _EDGE) / (right - left), (_MAX_TRAIL_H - 2 * _EDGE) / (bottom - top))
+    width, height = (right - left) * scale + 2 * _EDGE, (bottom - top) * scale + 2 * _EDGE
 
     def place(point: Point) -> tuple[float, float]:
-        return 10.0 + (point.x - left) * scale, 10.0 + (point.y - top) * scale
+        return _EDGE + (point.x - left) * scale, _EDGE + (point.y - top) * scale
 
     points = trail.points
     first, last = points[0], points[-1]
@@ -54,12 +56,11 @@ def trail_svg(trail: Trail, story: Story, name: str = "trail") -> str:
                 parts.append(f'<polyline class="way {line.kind} s{number}" points="{drawn}"/>')
     parts += ['<circle class="press" cx="{:.1f}" cy="{:.1f}" r="5"/>'.format(*place(p)) for p in trail.presses]
     x, y = place(first)
-    parts.append(f'<circle class="begin" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
+    parts.append(f'<path class="begin" d="M{x:.1f} {y - 6:.1f}l6 11h-12z"/>')
     x, y = place(last)
-    parts.append(f'<rect class="finish" x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8"/>')
-    begin_ms = min(event.effective_at for event in story.telemetry)
+    parts.append(f'<rect class="finish" x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10"/>')
     for number, turn in enumerate(story.turns[1:], start=1):
-        at = trail.at((turn.event.effective_at - begin_ms) / 1000.0)
+        at = trail.at(_seen_until_s(story, turn.event))
         if at is not None:
             parts.append(_flag(*place(at), number, turn.action))
     told = (
@@ -68,6 +69,15 @@ def trail_svg(trail: Trail, story: Story, name: str = "trail") -> str:
         + "."
     )
     return _svg(name, "The pointer's way", told, width, height, parts)
+
+
+def _seen_until_s(story: Story, event: RiskEvent) -> float:
+    """Time of the last sample that an evaluation had seen, s from the session's first event."""
+    begin_ms = min(one.effective_at for one in story.telemetry)
+    answered = next((one for one in story.telemetry if one.event_id == event.event_id), None)
+    blocks = () if answered is None else (answered.pointer, answered.touch)
+    last_ms = max((block.t[-1] for block in blocks if block is not None and block.t), default=0.0)
+    return (event.effective_at - begin_ms + last_ms) / 1000.0
 
 
 def _sliced(points: Sequence[Point], begin_s: float, span_s: float) -> Iterable[tuple[int, list[Point]]]:

@@ -12,6 +12,8 @@ from stream.explain.svg import text_of
 
 MAX_ROWS: Final = 400
 """Rows of the table of evaluations; of more, those where something changed stay."""
+WIDE: Final = 5
+"""Tables of so many columns keep a width of their own on a phone, and are scrolled there."""
 _COUNTED: Final = {"m5": "5 minutes", "h1": "1 hour", "h24": "24 hours"}
 
 
@@ -25,7 +27,7 @@ def channels(story: Story) -> str:
         cal = score.calibration
         rests = "" if cal is None else words.rests_on(cal)
         if cal is not None and cal.fpr_upper95 is not None:
-            rests += f"; at most {100 * cal.fpr_upper95:.2g} % of people reach it (95 % bound)"
+            rests += f"; at most {100 * cal.fpr_upper95:.3g} % of people reach it (95 % bound)"
         rows.append((
             f"<strong>{name}</strong><br><span class='small soft'>{text_of(words.CHANNEL_MEANINGS[name])}</span>",
             _score(score.score), _score(score.score_anytime), _score(score.raw), _score(score.raw_max),
@@ -202,6 +204,7 @@ def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], ou
         f'<th scope="col"{" class=n" * number}>{head.lstrip("#")}</th>'
         for head, number in zip(heads, of_numbers, strict=True)
     )
+    wide = ' class="wide"' * (len(heads) >= WIDE)
     body = []
     for i, row in enumerate(rows):
         cells = [
@@ -210,6 +213,6 @@ def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], ou
         ]
         body.append(f"<tr{' class=out' * (i in out)}>{''.join(cells)}</tr>")
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{text_of(caption)}"><table>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{text_of(caption)}"><table{wide}>'
         f"<caption>{text_of(caption)}</caption><thead><tr>{top}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )

@@ -216,7 +216,7 @@ def test_labels_do_not_cover_each_other(ys: list[float]) -> None:
     found = _spread([(y, f"c{i}") for i, y in enumerate(ys)], 12.0, 202.0)
     assert {name for _, name in found} == {f"c{i}" for i in range(len(ys))}
     places = [y for y, _ in found]
-    assert all(b - a >= 14.0 - 1e-6 for a, b in pairwise(places))
+    assert all(b - a >= 17.0 - 1e-6 for a, b in pairwise(places))
     assert places[-1] <= 202.0 + 1e-6
 
 
