@@ -27,6 +27,8 @@ SLICE_S: Final = 10.0
 RECENT: Final = 2
 """Slices that the drift takes together."""
 CLIPPED: Final = 4.0
+LEAST_PEOPLE: Final = 4
+"""Whose sessions are long enough; with fewer there is nobody to take the usual spread from."""
 OWN: Final = "own session"
 KINDS: Final = ("another person", "bot")
 DRIFT: Final = "own drift (not served)"
@@ -120,10 +122,15 @@ def slices(recording: Recording) -> list[Recording]:
 def takeovers(
     source: str, made: Sequence[Spliced], pointer: PointerModel, anomaly: FlatHST, seed: int = 1
 ) -> list[Takeover]:
-    """Every statistic on every kind, against the controls. pointer, anomaly: trained without the source."""
+    """Every statistic on every kind, against the controls; empty where there are too few people.
+
+    pointer, anomaly: trained without the source.
+    """
     columns = pointer_columns()
     drifts = [_sliced(one.recording, columns) for one in made]
     persons = np.asarray([one.person for one in made])
+    if len(np.unique(persons)) < LEAST_PEOPLE:
+        return []
     fold = {p: k % 2 for k, p in enumerate(np.random.default_rng((seed, 41)).permutation(np.unique(persons)).tolist())}
     spread = [_spread([d for d, p in zip(drifts, persons, strict=True) if fold[p] != q]) for q in range(2)]
     traces: dict[str, list[tuple[Floats, Floats]]] = {

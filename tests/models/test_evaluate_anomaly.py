@@ -130,4 +130,6 @@ def test_takeovers_are_judged_against_who_stays() -> None:
     }
     by_score = next(one for one in found if one.kind == "bot" and one.statistic == "bot score")
     assert (by_score.sessions, by_score.controls, by_score.auc, by_score.found) == (8, 8, 0.5, 0.0)
+    one_person = [one for one in made if one.person == made[0].person]
+    assert takeovers("one", one_person, model, model) == []  # type: ignore[arg-type]
     assert "| `one` | bot | bot score | 8 (8) | 0.500 | 0.00 | n=0 |" in takeovers_text(found)
