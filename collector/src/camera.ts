@@ -5,6 +5,7 @@ import { now, round, type Env } from "./env.js";
 import { labelOf } from "./label.js";
 import { inFrame, patched, type Place } from "./native.js";
 import type { CaptureFacts } from "./options.js";
+import { inSteps } from "./steps.js";
 
 /** What it needs of the recorder. */
 export interface CameraEnv extends Env {
@@ -27,6 +28,8 @@ interface Frame {
 interface State {
   /** Facts that are new since the last event. */
   news: Capture;
+  /** Whether hooks were looked for. */
+  searched: boolean;
   frames: Frame[];
   presented: number | undefined;
   delivered: CameraTrack;
@@ -54,11 +57,23 @@ const places = (): Record<string, Place> => ({
   "CanvasRenderingContext2D.drawImage": [CanvasRenderingContext2D.prototype, "drawImage"],
 });
 
+/** The camera step is short: its check may wait for a busy page for so long before each of its steps, ms. */
+const CHECK_WAITS_MS = 100;
+
 /** Media functions that are not the browser's own, also where an instance hides the prototype's. */
-const hooked = (): string[] => {
-  const found = inFrame((frame) => patched(places(), frame)) ?? [];
+const hooked = async (): Promise<string[]> => {
+  const found = (await inSteps(inFrame((frame) => patched(places(), frame)), CHECK_WAITS_MS)) ?? [];
   const own = navigator.mediaDevices ? Object.getOwnPropertyNames(navigator.mediaDevices) : [];
   return [...found, ...own.map((name) => `mediaDevices.${name}`)].slice(0, 64);
+};
+
+/** Look for hooks, once, and tell what was found. */
+const check = async (env: CameraEnv, state: State): Promise<void> => {
+  if (state.searched) return;
+  state.searched = true;
+  const found = await hooked();
+  if (env.allows("camera")) news(env, state, { hooked_functions: found });
+  else state.searched = false;
 };
 
 const wanted = (value: ConstrainULong | ConstrainDouble | undefined): number | undefined => {
@@ -97,7 +112,8 @@ const deliveredOf = (state: State): CameraTrack => {
 
 const begin = (env: CameraEnv): State => {
   const state: State = {
-    news: { hooked_functions: hooked() },
+    news: {},
+    searched: false,
     frames: [],
     presented: undefined,
     delivered: {},
@@ -160,6 +176,7 @@ const look = async (env: CameraEnv, state: State, video: HTMLVideoElement): Prom
 /** Take over facts, and watch the video's frames, if one is given. Returns what ends the watch. */
 export const watch = (env: CameraEnv, video: HTMLVideoElement | undefined, facts: CaptureFacts): (() => void) => {
   const state = states.get(env) ?? begin(env);
+  check(env, state).catch((error: unknown) => env.failed(error));
   if (facts.asked || facts.responseMs !== undefined) news(env, state, { asked: askedOf(facts) });
   if (facts.upload !== undefined) news(env, state, { upload: facts.upload });
   if (facts.captureRef) news(env, state, { capture_ref: facts.captureRef.slice(0, 128) });

@@ -5,6 +5,7 @@ import { hash } from "./hash.js";
 import { openFrame, patched, type Frame, type Place } from "./native.js";
 import { audio, canvasText, fontGroups, fontsOf } from "./rendering.js";
 import { count, gpuOf, scopeOf, text, timezoneOf } from "./scope.js";
+import { idle, inSteps } from "./steps.js";
 
 interface Hints {
   platform?: string;
@@ -117,13 +118,6 @@ const permission = async (): Promise<string | undefined> => {
   return text(status?.state);
 };
 
-/** Between two steps the page may do what it has to do. */
-const idle = (): Promise<void> =>
-  new Promise((resolve) => {
-    if ("requestIdleCallback" in window) requestIdleCallback(() => resolve(), { timeout: 1000 });
-    else setTimeout(resolve, 20);
-  });
-
 /** Whether this browser, or its mode, is known to give false attributes on purpose. */
 const private_ = (nav: Nav, canvasStable: boolean | undefined): boolean | undefined => {
   if (nav.brave) return true;
@@ -185,11 +179,14 @@ export const readDevice = async (wanted: () => boolean): Promise<Device | undefi
     async () => {
       device.notification_query = await permission();
     },
-    () => {
-      frame = openFrame();
+    async () => {
+      frame = await inSteps(openFrame());
     },
     () => {
-      if (frame?.inner) device.iframe = { ...scopeOf(frame.inner), timezone: timezoneOf(frame.inner) };
+      if (frame?.inner) device.iframe = scopeOf(frame.inner);
+    },
+    () => {
+      if (frame?.inner && device.iframe) device.iframe.timezone = timezoneOf(frame.inner);
     },
     () => {
       if (!frame?.inner) return;
@@ -201,17 +198,17 @@ export const readDevice = async (wanted: () => boolean): Promise<Device | undefi
     },
     () => {
       if (frame?.inner) device.cdp_open = watched(frame.inner);
-      frame?.close();
     },
+    () => frame?.close(),
     () => {
       const { vendor, renderer } = gpuOf(document.createElement("canvas"));
       device.gpu_vendor = vendor;
       device.gpu_renderer = renderer;
     },
     async () => {
-      const first = canvasText();
+      const first = await inSteps(canvasText());
       await idle();
-      const second = canvasText();
+      const second = await inSteps(canvasText());
       if (first === undefined || second === undefined) return;
       device.canvas_hash = hash(first);
       device.canvas_stable = first === second;

@@ -1,5 +1,7 @@
 /** Whether functions are the browser's own, judged with the eyes of a fresh frame, which a page's patches did not reach. */
 
+import type { Steps } from "./steps.js";
+
 type Callable = (...args: never[]) => unknown;
 
 /** Where a function lives: its owner, its name, and whether it is a getter. */
@@ -11,29 +13,44 @@ export interface Frame {
   close(): void;
 }
 
-export const openFrame = (): Frame => {
+/**
+ * Make a hidden frame: its element, the frame, and the window with its functions are the browser's own work, which no
+ * script can divide further. Whoever patches what is read could do so in one step just as well: by patching `append`.
+ */
+export function* openFrame(): Steps<Frame> {
   const frame = document.createElement("iframe");
   frame.hidden = true;
   frame.tabIndex = -1;
   frame.setAttribute("aria-hidden", "true");
   // Through the object model, which a content security policy allows, unlike a style attribute.
   frame.style.setProperty("display", "none", "important");
-  (document.body ?? document.documentElement).append(frame);
-  return { inner: frame.contentWindow as Frame["inner"], close: () => frame.remove() };
-};
+  const close = (): void => frame.remove();
+  yield;
+  try {
+    (document.body ?? document.documentElement).append(frame);
+    yield;
+    return { inner: frame.contentWindow as Frame["inner"], close };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
 
 /** Run `work` with the window of a hidden frame; undefined where there can be none. */
-export const inFrame = <T>(work: (frame: Window & typeof globalThis) => T): T | undefined => {
+export function* inFrame<Result>(work: (frame: Window & typeof globalThis) => Result): Steps<Result | undefined> {
   let frame: Frame | undefined;
   try {
-    frame = openFrame();
-    return frame.inner ? work(frame.inner) : undefined;
+    frame = yield* openFrame();
+    yield;
+    const found = frame.inner ? work(frame.inner) : undefined;
+    yield;
+    return found;
   } catch {
     return undefined;
   } finally {
     frame?.close();
   }
-};
+}
 
 const functionAt = ([owner, name, getter]: Place): Callable | undefined => {
   const descriptor = owner && Object.getOwnPropertyDescriptor(owner, name);

@@ -1,6 +1,9 @@
 /** Renderings that differ by machine: a small canvas, a short sound, and which fonts there are. */
 
-const CANVAS_TEXT = "Cwm fjordbank glyphs vext quiz, \u{1f603}";
+import type { Steps } from "./steps.js";
+
+const LETTERS = "Cwm fjordbank glyphs vext quiz, ";
+const FACE = "\u{1f603}";
 const AUDIO_FRAMES = 5000;
 const SAMPLES_FROM = 4500;
 const FONTS = (
@@ -10,18 +13,24 @@ const FONTS = (
 ).split(",");
 
 /** A small picture of text, curves and colours, as the browser encodes it; undefined where it has no canvas. */
-export const canvasText = (): string | undefined => {
+export function* canvasText(): Steps<string | undefined> {
   const canvas = document.createElement("canvas");
   canvas.width = 160;
   canvas.height = 40;
   const context = canvas.getContext("2d", { willReadFrequently: true });
   if (!context) return undefined;
   context.textBaseline = "alphabetic";
+  context.font = "11pt no-real-font-123, sans-serif";
+  // Fonts that are used for the first time are found and loaded: for each a step before the picture.
+  for (const some of [LETTERS, FACE]) {
+    yield;
+    context.measureText(some);
+  }
+  yield;
   context.fillStyle = "#f60";
   context.fillRect(70, 1, 42, 18);
   context.fillStyle = "#069";
-  context.font = "11pt no-real-font-123, sans-serif";
-  context.fillText(CANVAS_TEXT, 2, 15);
+  context.fillText(LETTERS + FACE, 2, 15);
   context.globalCompositeOperation = "multiply";
   for (const [colour, x] of [["#f2f", 40], ["#2ff", 60], ["#ff2", 50]] as const) {
     context.fillStyle = colour;
@@ -29,8 +38,12 @@ export const canvasText = (): string | undefined => {
     context.arc(x, 22, 14, 0, Math.PI * 2);
     context.fill();
   }
+  yield;
+  // A browser notes down what is drawn, and draws when pixels are asked for.
+  context.getImageData(0, 0, 1, 1);
+  yield;
   return canvas.toDataURL();
-};
+}
 
 /** Samples of an oscillator through a compressor, rendered without any output; undefined where that is not there. */
 export const audio = async (): Promise<Float32Array | undefined> => {

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 Open = Callable[..., "Page"]
 LONGEST_MS = 5.0
 """Longest call into the collector, ms of CPU."""
-BROWSERS_OWN_MS = 25.0
-"""Longest step of reading the device: what a browser takes for a frame, a first time zone or a font is its own, and
-longer where others have the machine."""
+FRAME_MS = 12.0
+"""Longest step of reading the device: a browser makes a frame in one go (4.6 to 5.4 ms where the machine is ours, 8.4
+where many others have it; a driver makes contexts of its own in each). All other steps are below `LONGEST_MS`."""
 
 
 def traced(chromium: Browser, page: Page, work: Callable[[], None]) -> list[dict[str, Any]]:
@@ -50,6 +50,12 @@ def tasks(events: list[dict[str, Any]]) -> list[tuple[float, float]]:
         for event in events
         if event.get("name") in kinds and "tdur" in event
     ]
+
+
+def assert_short(steps: list[tuple[float, float]]) -> None:
+    """The frame alone may be over the bound, and one more step where others have the machine. Slowest first."""
+    assert steps[0][0] < FRAME_MS
+    assert sum(cpu > LONGEST_MS for cpu, _ in steps) <= 2
 
 
 def test_moving_costs_under_a_hundredth_and_no_long_task(chromium: Browser, opened: Open, site: CaptureSite) -> None:
@@ -169,14 +175,30 @@ def test_reading_the_device_is_in_short_steps(chromium: Browser, opened: Open, s
     (device,) = [event.device for event in settled(page, site) if event.device]
     assert device.gpu_renderer
     steps = sorted(tasks(events), reverse=True)
-    assert len(steps) >= 11
+    assert len(steps) >= 30
     slow = ", ".join(f"{cpu:.1f} ({clock:.0f})" for cpu, clock in steps[:4])
     print(
         f"{len(steps)} steps, slowest ms of CPU (on the clock): {slow}; tasks over 50 ms: {page.evaluate('() => long')}"
     )
     assert sum(cpu for cpu, _ in steps) < 200
-    assert steps[0][0] < BROWSERS_OWN_MS
-    assert sum(cpu > LONGEST_MS for cpu, _ in steps) <= 6
+    assert_short(steps)
+
+
+def test_the_camera_step_s_check_is_in_short_steps(chromium: Browser, opened: Open, site: CaptureSite) -> None:
+    page = opened({"camera": True})
+
+    def work() -> None:
+        page.evaluate("() => collector.reportCapture({ upload: false })")
+        page.wait_for_function(
+            "() => collector.stats().sent > 0 && !document.querySelector('iframe[aria-hidden]')", timeout=60_000
+        )
+
+    steps = sorted(tasks(traced(chromium, page, work)), reverse=True)
+    assert any(event.capture and event.capture.hooked_functions == [] for event in settled(page, site))
+    slow = ", ".join(f"{cpu:.1f} ({clock:.0f})" for cpu, clock in steps[:4])
+    print(f"{len(steps)} steps, slowest ms of CPU (on the clock): {slow}")
+    assert len(steps) >= 4
+    assert_short(steps)
 
 
 def test_thousands_of_fields_cost_little_and_lose_nothing(chromium: Browser, opened: Open, site: CaptureSite) -> None:
@@ -199,7 +221,9 @@ def test_thousands_of_fields_cost_little_and_lose_nothing(chromium: Browser, ope
     ]
     assert len(calls) >= 3000
     print(f"3000 fields: {sum(calls):.0f} ms of CPU, longest {max(calls):.2f} ms")
-    assert max(calls) < LONGEST_MS
+    # In one of three thousand the browser may have collected its garbage.
+    assert sorted(calls)[-2] < LONGEST_MS
+    assert max(calls) < 2 * LONGEST_MS
     wait_for(lambda: page.evaluate("() => !collector.stats().queued"))
     reported = sum(len(event.form.fields) for event in settled(page, site) if event.form)
     assert reported == 3000

@@ -1,4 +1,4 @@
-"""The Node.js that runs the documentation's program, and its packages: installed from `tests/node`'s lock, once."""
+"""Packages from npm that tests need, installed from `tests/node`'s lock, once: among them a Node.js that has SQLite."""
 
 from __future__ import annotations
 
@@ -19,13 +19,18 @@ def packages() -> Path:
     """Folder of the installed packages. Raises UnavailableError where npm is missing or cannot fetch them."""
     if not shutil.which("npm"):
         raise UnavailableError(
-            "no npm (Debian: nodejs npm): it installs what the documentation's Node.js program needs"
+            "no npm (Debian: nodejs npm): it installs the documentation's Node.js program and axe-core"
         )
     root = FOLDER.parents[1]
     done = subprocess.run(["make", "node-packages"], cwd=root, capture_output=True, text=True, check=False, timeout=300)
     if done.returncode:
         raise UnavailableError(f"npm could not install tests/node: {done.stderr[-200:]}")
     return FOLDER / "node_modules"
+
+
+def axe() -> str:
+    """The script of axe-core, which checks accessibility inside a page. Raises UnavailableError as `packages` does."""
+    return (packages() / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 
 
 def executable() -> str:
