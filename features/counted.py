@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.meta import Meta
-from features.velocity import PAIR_NAMES, WINDOWS, Count, Parts, counts_of
+from features.velocity import CAPTURE_NAMES, PAIR_NAMES, WINDOWS, Count, Part, Parts, counts_of
 from schemas.envelope import encode
 from schemas.risk import Velocity
 
@@ -39,6 +39,8 @@ _same: Final[dict[int, Counted]] = {}
 
 def counted_of(meta: Meta) -> Counted:
     """Return what a session's counters look like; from now on it holds the same object as all with the same values."""
+    if meta.capture_counters:
+        return _with_capture(meta.counters, meta.capture_counters)
     parts = meta.counters
     found = _same.get(id(parts))
     # It holds its parts, so no other object has their id while it is here.
@@ -66,6 +68,15 @@ def counted(parts: Parts) -> Counted:
         velocity[name] = _shown(count)
     features.flags.writeable = False
     return Counted(features, velocity, msgspec.Raw(encode(velocity)), parts)
+
+
+@functools.lru_cache(maxsize=REMEMBERED)
+def _with_capture(parts: Parts, capture: Part) -> Counted:
+    """What they look like beside those of a captured image, which are no features."""
+    found = counted(parts)
+    counts = zip(CAPTURE_NAMES, counts_of(capture), strict=True)
+    velocity = found.velocity | {name: _shown(count) for name, count in counts if count is not None}
+    return Counted(found.features, velocity, msgspec.Raw(encode(velocity)), parts)
 
 
 @functools.lru_cache(maxsize=2 * REMEMBERED)

@@ -5,6 +5,7 @@ Discrete cards go with any processor, so they say nothing; nor do browsers that 
 real ones ("or similar", "Apple GPU").
 """
 
+import functools
 import re
 from typing import Final
 
@@ -42,6 +43,7 @@ _CLASS: Final = re.compile(r"or similar|^Apple GPU$")
 _COMPILED: Final = tuple((re.compile(pattern), cores) for pattern, cores in _FAMILIES)
 
 
+@functools.lru_cache(maxsize=1_024)
 def cores_fit(renderer: str, cores: int) -> bool | None:
     """Whether a processor with these graphics has that number of logical cores; None: the graphics don't say."""
     if _CLASS.search(renderer):

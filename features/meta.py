@@ -126,6 +126,9 @@ class Meta(msgspec.Struct, array_like=True):
     """None: none has ended yet, or none is compared."""
     vouched: Literal["", "trusted", "control"] = ""
     """Whether an upstream result showed that a genuine person is behind the session; see `features.vouching`."""
+    capture_ref: str | None = None
+    """Hash of the latest image or video that was captured."""
+    capture_counters: velocity.Part = velocity.UNKNOWN
 
     def seen(self, sequence: int) -> Sequence:
         """Whether an event of this number has arrived: "too_old" is below the window, where nobody remembers."""
@@ -201,6 +204,7 @@ class Meta(msgspec.Struct, array_like=True):
             if self.camera is None:
                 self.camera = Camera()
             self.camera.take(capture, event.effective_at)
+            self._observe_capture(capture.capture_ref)
         network = event.network
         if network is not None:
             blocks |= _NETWORK
@@ -208,6 +212,13 @@ class Meta(msgspec.Struct, array_like=True):
         self.blocks = blocks
         if event.end is not None:
             self.ended = True
+
+    def _observe_capture(self, ref: str | None) -> None:
+        if ref is not None and ref != self.capture_ref:
+            # The latest one counts; another means new links, and what was counted was the other's.
+            self.capture_ref = ref
+            self.capture_counters = velocity.UNKNOWN
+            self.link_bucket_ms = 0
 
     def _observe_device(self, device: Device) -> None:
         self.assistive |= bool(device.assistive_technology)
@@ -238,6 +249,8 @@ class Meta(msgspec.Struct, array_like=True):
         if signal.device_ref is not None and self.device_ref is None:
             self.device_ref = signal.device_ref
             self.link_bucket_ms = 0
+        if signal.refs is not None:
+            self._observe_capture(signal.refs.capture_ref)
         self.recent_signals = [*self.recent_signals[-(MAX_RECENT_SIGNALS - 1) :], signal.event_id]
         if signal.routing is not None and signal.routing.shadow:
             return True  # asked for comparison only: it never decides

@@ -234,7 +234,7 @@ CAPTURE: Final = (
         _S,
         "capture",
         "upstream",
-        "the captured image or video was seen with another account",
+        "the captured image or video was seen with another account within 24 hours, or a result says so",
         "identity vendors",
         "a person's two accounts",
         accepted_from=ON_CAMERA,

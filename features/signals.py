@@ -21,6 +21,7 @@ from features.network import network_signals
 from features.signal_definition import Confidence
 from features.signal_table import SIGNALS
 from features.signals_upstream import RESULT_SIGNALS, result_signals, upstream_signals
+from features.velocity import CAPTURE, WHAT_INDEX
 from schemas.risk import SignalValue
 from schemas.signals import Signal
 from schemas.telemetry import Telemetry
@@ -31,6 +32,7 @@ Vector = npt.NDArray[np.float64]
 
 _JUDGED_ANEW = frozenset(name for name, definition in SIGNALS.items() if not definition.stays)
 _SURE: Sequence[Confidence] = ("low", "medium", "high")
+_ACCOUNTS_H24 = 3 * WHAT_INDEX[CAPTURE]["accounts"] + 2
 _ORDER = {name: place for place, name in enumerate(SIGNALS)}
 
 
@@ -100,6 +102,11 @@ def _take(event: Telemetry | Signal, meta: Meta, vector: Vector | None) -> None:
             if meta.camera is not None:
                 frame_signals(meta.camera, found)
     _record(meta, found, confidence)
+    # With what is about the capture only: so it is the same whether a chunk's plain events are looked at or not.
+    if meta.capture_counters and (isinstance(event, Signal) or event.capture is not None):
+        accounts = meta.capture_counters[_ACCOUNTS_H24]
+        if accounts > 1:
+            _record(meta, {"capture_hash_reuse": float(accounts)})
     if meta.camera is not None and meta.camera.results:
         _record_results(meta)
 

@@ -15,10 +15,14 @@ import msgspec
 if TYPE_CHECKING:
     from features.meta import Meta
 
-Entity = Literal["account", "device", "ip"]
+Entity = Literal["account", "device", "ip", "capture"]
 What = Literal["sessions", "accounts", "devices", "ips", "countries"]
 
 ENTITIES: tuple[Entity, ...] = ("account", "device", "ip")
+"""What a session belongs to: their counters are features."""
+CAPTURE: Final = "capture"
+COUNTED: tuple[Entity, ...] = (*ENTITIES, CAPTURE)
+"""All that is counted: a captured image or video, too, by its hash, in sessions that have one."""
 PAIRS: tuple[tuple[Entity, What], ...] = (
     ("account", "sessions"),
     ("account", "devices"),
@@ -33,11 +37,19 @@ PAIRS: tuple[tuple[Entity, What], ...] = (
     ("ip", "devices"),
     ("ip", "countries"),
 )
-"""Every counter, in the order of the features, of `Meta.counters` and of the documents."""
+"""Every counter that is a feature, in the order of the features, of `Meta.counters` and of the documents."""
+CAPTURE_PAIRS: tuple[tuple[Entity, What], ...] = (
+    (CAPTURE, "sessions"),
+    (CAPTURE, "accounts"),
+    (CAPTURE, "devices"),
+    (CAPTURE, "ips"),
+)
+"""The counters of `Meta.capture_counters`."""
 
 PAIR_NAMES: tuple[str, ...] = tuple(f"{entity}_{what}" for entity, what in PAIRS)
+CAPTURE_NAMES: tuple[str, ...] = tuple(f"{entity}_{what}" for entity, what in CAPTURE_PAIRS)
 WHATS: dict[Entity, tuple[What, ...]] = {
-    entity: tuple(what for owner, what in PAIRS if owner == entity) for entity in ENTITIES
+    entity: tuple(what for owner, what in (*PAIRS, *CAPTURE_PAIRS) if owner == entity) for entity in COUNTED
 }
 
 BUCKET_MS = 300_000
@@ -100,11 +112,13 @@ def refs_of(meta: "Meta") -> dict[Entity, str]:
         known["device"] = meta.device_ref
     if meta.ip_ref is not None:
         known["ip"] = meta.ip_ref
+    if meta.capture_ref is not None:
+        known[CAPTURE] = meta.capture_ref
     return known
 
 
 def links_of(meta: "Meta", session_id: str, ingested_ms: int) -> list[Link]:
-    """All links that the session makes at `ingested_ms` (the broker's append time), in the order of `PAIRS`.
+    """All links that the session makes at `ingested_ms` (the broker's append time), by `PAIRS`, then `CAPTURE_PAIRS`.
 
     The caller writes them once per session and bucket (`Meta.link_bucket_ms`, reset when a reference appears).
     """
@@ -118,7 +132,7 @@ def links_of(meta: "Meta", session_id: str, ingested_ms: int) -> list[Link]:
     }
     bucket = bucket_of(ingested_ms)
     links = []
-    for entity, what in PAIRS:
+    for entity, what in (*PAIRS, *CAPTURE_PAIRS) if CAPTURE in refs else PAIRS:
         ref = refs.get(entity)
         member = members[what]
         if ref is not None and member is not None:

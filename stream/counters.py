@@ -12,7 +12,7 @@ from itertools import groupby
 from confluent_kafka import Message
 
 from features.session import Meta
-from features.velocity import ENTITIES, WHAT_INDEX, Entity, Link, Part, What, bucket_of, links_of
+from features.velocity import CAPTURE, COUNTED, ENTITIES, WHAT_INDEX, Entity, Link, Part, What, bucket_of, links_of
 from schemas.signals import Signal
 from schemas.telemetry import Telemetry
 from stream.records import append_ms_of
@@ -61,7 +61,7 @@ class CounterPlan:
                 if not due:
                     return
                 if meta.link_bucket_ms == bucket_of(ingested_ms):
-                    self._ask(meta.account_ref, meta.device_ref, meta.ip_ref, ingested_ms)
+                    self._ask(meta.account_ref, meta.device_ref, meta.ip_ref, meta.capture_ref, ingested_ms)
                     return
             planned = self._planned[session_id] = _Planned(meta)
         changed = planned.take(event)
@@ -82,7 +82,9 @@ class CounterPlan:
             for key, as_of in self._as_of.items()
         ]
 
-    def _ask(self, account: str | None, device: str | None, ip: str | None, ingested_ms: int) -> None:
+    def _ask(
+        self, account: str | None, device: str | None, ip: str | None, capture: str | None, ingested_ms: int
+    ) -> None:
         """Ask for the counters of a session's entities, as of the first event that needs them."""
         as_of = self._as_of
         if account is not None:
@@ -91,17 +93,20 @@ class CounterPlan:
             as_of.setdefault(("device", device), ingested_ms)
         if ip is not None:
             as_of.setdefault(("ip", ip), ingested_ms)
+        if capture is not None:
+            as_of.setdefault((CAPTURE, capture), ingested_ms)
 
     def _ask_planned(self, session_id: str, planned: _Planned, ingested_ms: int, *, links: bool) -> None:
         wanted = 2 if links else 1
         if planned.asked >= wanted:
             return
         planned.asked = wanted
-        self._ask(planned.account, planned.device, planned.ip, ingested_ms)
+        self._ask(planned.account, planned.device, planned.ip, planned.capture, ingested_ms)
         if not links:
             return
         members = [(what, ref) for what, ref in planned.members(session_id) if ref is not None]
-        for entity, ref in zip(ENTITIES, (planned.account, planned.device, planned.ip), strict=True):
+        refs = (planned.account, planned.device, planned.ip, planned.capture)
+        for entity, ref in zip(COUNTED, refs, strict=True):
             if ref is not None:
                 index = WHAT_INDEX[entity]
                 asked = self._members.setdefault((entity, ref), {})
@@ -111,19 +116,20 @@ class CounterPlan:
 class _Planned:
     """What a session's references will be, and what was asked about it."""
 
-    __slots__ = ("account", "asked", "country", "device", "ip")
+    __slots__ = ("account", "asked", "capture", "country", "device", "ip")
 
     def __init__(self, meta: Meta | None) -> None:
         self.account = None if meta is None else meta.account_ref
         self.device = None if meta is None else meta.device_ref
         self.ip = None if meta is None else meta.ip_ref
         self.country = None if meta is None else meta.ip_country
+        self.capture = None if meta is None else meta.capture_ref
         self.asked = 0
         """0: nothing yet with these references, 1: counters, 2: and members."""
 
     def take(self, event: Telemetry | Signal) -> bool:
-        """Bring them up to date with one event: the latest address, and the first of all else. Say if that is new."""
-        before = (self.account, self.device, self.ip, self.country)
+        """Take over the latest address and capture of one event, and the first of all else. Say if that is new."""
+        before = (self.account, self.device, self.ip, self.country, self.capture)
         if self.account is None:
             self.account = event.account_ref
         if self.device is None:
@@ -133,7 +139,8 @@ class _Planned:
                 self.ip = event.network.ip_ref
             if event.network.ip_country is not None:
                 self.country = event.network.ip_country
-        if (self.account, self.device, self.ip, self.country) == before:
+        self.capture = _capture_of(event) or self.capture
+        if (self.account, self.device, self.ip, self.country, self.capture) == before:
             return False
         self.asked = 0
         return True
@@ -155,10 +162,20 @@ def _brings_news(event: Telemetry | Signal, meta: Meta) -> bool:
         meta.device_ref is None and event.device_ref is not None
     ):
         return True
+    capture = _capture_of(event)
+    if capture is not None and capture != meta.capture_ref:
+        return True
     if not isinstance(event, Telemetry) or event.network is None:
         return False
     ip_ref, country = event.network.ip_ref, event.network.ip_country
     return (ip_ref is not None and ip_ref != meta.ip_ref) or (country is not None and country != meta.ip_country)
+
+
+def _capture_of(event: Telemetry | Signal) -> str | None:
+    """Hash of the image or video that an event or result is about."""
+    if isinstance(event, Telemetry):
+        return event.capture.capture_ref if event.capture is not None else None
+    return event.refs.capture_ref if event.refs is not None else None
 
 
 class AnsweredReads:
@@ -230,6 +247,13 @@ class ChunkCounters:
             parts.append(before)
             all_read = False
             failed = failed or ref in entities[entity]
+        if meta.capture_ref is not None:
+            found = entities[CAPTURE].get(meta.capture_ref)
+            if found is not None:
+                meta.capture_counters = found.part
+            else:
+                all_read = False
+                failed = failed or meta.capture_ref in entities[CAPTURE]
         fresh = (parts[0], parts[1], parts[2])
         if fresh != held:
             meta.counters = fresh

@@ -11,13 +11,13 @@ import hashlib
 import re
 from typing import Final, NamedTuple
 
-from features.velocity import ENTITIES, Entity
+from features.velocity import COUNTED, Entity
 from stream.state.base import Watermark
 from stream.state.counters import COUNTERS_VERSION, ENTITY_SHARDS
 from stream.state.movements import MOVEMENT_SHARDS, MOVEMENTS_VERSION, MovementAsk
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
-_ENTITY_LETTERS: Final = {entity: entity[:1].encode() for entity in ENTITIES}
+_ENTITY_LETTERS: Final = {entity: entity[:1].encode() for entity in COUNTED}
 
 WATERMARK_TTL_MS: Final = 90 * 86_400_000
 """How long a watermark is kept after it was last written or read, ms: well above the retention of the input.
@@ -120,7 +120,7 @@ def describe_keys(prefix: str, state_version: str) -> tuple[KeyDescription, ...]
         KeyDescription(
             entity,
             "string",
-            "members seen with an account (a), device (d) or IP (i), 12 bytes each; HASH is of the reference",
+            "members seen with an account (a), device (d), IP (i), capture (c), 12 bytes each; HASH of the reference",
             "25 hours after its last new link",
         ),
         KeyDescription(

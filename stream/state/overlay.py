@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from features.velocity import (
-    ENTITIES,
+    COUNTED,
     WHAT_INDEX,
     WINDOWS_MS,
     Entity,
@@ -59,7 +59,7 @@ class Overlay:
     """
 
     def __init__(self, reads: Sequence[CounterRead], answers: Iterable[Counters | None]) -> None:
-        self.entities: dict[Entity, dict[str, EntityOverlay | None]] = {entity: {} for entity in ENTITIES}
+        self.entities: dict[Entity, dict[str, EntityOverlay | None]] = {entity: {} for entity in COUNTED}
         for read, answer in zip(reads, answers, strict=True):
             self.entities[read.entity][read.ref] = None if answer is None else EntityOverlay(read, answer)
 

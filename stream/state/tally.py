@@ -6,16 +6,13 @@ from typing import Final
 import numba
 import numpy as np
 
-from features.velocity import ENTITIES, WHAT_INDEX, ZERO_PART
+from features.velocity import COUNTED, WHAT_INDEX, ZERO_PART
 from stream.state.counters import BUCKET_SPAN, ENTRY, SPILLED, WHAT_NAMES, WINDOW_BUCKETS
 
-KINDS: Final = {entity: kind for kind, entity in enumerate(ENTITIES)}
+KINDS: Final = {entity: kind for kind, entity in enumerate(COUNTED)}
 """Numbers of the kinds of entity."""
 _PLACES: Final = np.array(
-    [
-        [3 * WHAT_INDEX[entity][what] if what in WHAT_INDEX[entity] else -1 for what in WHAT_NAMES]
-        for entity in ENTITIES
-    ],
+    [[3 * WHAT_INDEX[entity][what] if what in WHAT_INDEX[entity] else -1 for what in WHAT_NAMES] for entity in COUNTED],
     dtype=np.int64,
 )
 """Where the counts of a `what` begin in a part, by kind of entity and number; negative: it is not counted with it."""

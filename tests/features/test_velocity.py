@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from features.meta import Meta
 from features.velocity import (
     BUCKET_MS,
+    CAPTURE_PAIRS,
     PAIRS,
     WINDOWS_MS,
     bucket_of,
@@ -22,6 +23,10 @@ def full() -> Meta:
 def test_a_full_session_makes_every_link() -> None:
     links = links_of(full(), "s", NOW)
     assert [(link.entity, link.what) for link in links] == list(PAIRS)
+    captured = full()
+    captured.capture_ref = "c"
+    links = links_of(captured, "s", NOW)
+    assert [(link.entity, link.what) for link in links] == [*PAIRS, *CAPTURE_PAIRS]
     assert {link.bucket_ms for link in links} == {bucket_of(NOW)}
 
 

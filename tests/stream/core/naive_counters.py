@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from features.session import Meta
 from features.velocity import (
+    CAPTURE_PAIRS,
     PAIRS,
     WHATS,
     WINDOWS_MS,
@@ -21,7 +22,9 @@ from features.velocity import (
 from schemas.signals import Signal
 from schemas.telemetry import Telemetry
 from stream.state import CounterRead, Counters
-from tests.support.counts import parts_of
+from tests.support.counts import part_of, parts_of
+
+ALL = (*PAIRS, *CAPTURE_PAIRS)
 
 
 class CounterPlan:
@@ -128,9 +131,9 @@ class Overlay:
         return Count(values[0], values[1], values[2], base.approximate)
 
     def counters(self, meta: Meta) -> list[Count | None]:
-        """All counters of the session's entities, in the order of `PAIRS`; None where unknown or without entity."""
+        """All counters of the session's entities, in the order of `ALL`; None where unknown or without entity."""
         refs = refs_of(meta)
-        return [self.count(entity, refs[entity], what) if entity in refs else None for entity, what in PAIRS]
+        return [self.count(entity, refs[entity], what) if entity in refs else None for entity, what in ALL]
 
 
 def overlay_of(reads: Sequence[CounterRead], counters: Iterable[Counters | None]) -> Overlay:
@@ -184,8 +187,9 @@ class ChunkCounters:
         if not appeared and ingested_ms - meta.counters_as_of_ms < self._refresh_ms:
             return False
         fresh = self._overlay.counters(meta)
-        held = [count for part in meta.counters for count in counts_of(part)]
-        meta.counters = parts_of([new if new is not None else old for new, old in zip(fresh, held, strict=True)])
+        held = [count for part in (*meta.counters, meta.capture_counters) for count in counts_of(part)]
+        known = [new if new is not None else old for new, old in zip(fresh, held, strict=True)]
+        meta.counters, meta.capture_counters = parts_of(known[:12]), part_of(known[12:])
         entities = refs_of(meta).items()
         if all(entity in self._read for entity in entities):
             meta.counters_as_of_ms = ingested_ms
@@ -195,7 +199,10 @@ class ChunkCounters:
 
 
 def _take_refs(refs: dict[str, str], event: Telemetry | Signal) -> None:
-    """Bring a session's references up to date with one event: the latest address, and the first of all else."""
+    """Take over the latest address and capture of one event, and the first of all else."""
+    held = event.capture if isinstance(event, Telemetry) else event.refs
+    if held is not None and held.capture_ref is not None:
+        refs["capture"] = held.capture_ref
     if event.account_ref is not None:
         refs.setdefault("account", event.account_ref)
     if event.device_ref is not None:

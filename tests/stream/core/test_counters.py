@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from features.session import Meta
 from features.velocity import (
     BUCKET_MS,
+    CAPTURE_PAIRS,
     PAIRS,
     WINDOWS_MS,
     Count,
@@ -32,13 +33,14 @@ from features.velocity import (
     counts_of,
     refs_of,
 )
-from schemas.signals import Signal
-from schemas.telemetry import Collector, Network, Telemetry
+from schemas.signals import Signal, SignalRefs
+from schemas.telemetry import Capture, Collector, Network, Telemetry
 from stream import counters as stream_counters
 from stream.state import Counters, MemoryStore, Watermark
 from tests.stream.core import naive_counters
 
 T = TypeVar("T")
+ALL = (*PAIRS, *CAPTURE_PAIRS)
 T0 = 1_700_000_100_000 - 1_700_000_100_000 % BUCKET_MS
 TOPIC = "capture.telemetry"
 
@@ -52,6 +54,9 @@ class Event(NamedTuple):
     device: str | None = None
     ip: str | None = None
     country: str | None = None
+    capture: str | None = None
+    number: int = 0
+    """A repeat of a result is filtered before it is observed, so each has its own id."""
     is_signal: bool = False
     is_erasure: bool = False
     """A request to forget the session, in place of an event."""
@@ -60,7 +65,7 @@ class Event(NamedTuple):
 
     def decoded(self) -> Telemetry | Signal:
         shared: dict[str, Any] = {
-            "event_id": "e",
+            "event_id": f"e{self.number}",
             "session_id": self.session,
             "tenant": "t",
             "flow": "signup",
@@ -70,9 +75,12 @@ class Event(NamedTuple):
             "device_ref": self.device,
         }
         if self.is_signal:
-            return Signal(**shared, kind="document", provider="p", model_version="1", outcome="timeout")
+            refs = SignalRefs(capture_ref=self.capture) if self.capture else None
+            return Signal(**shared, kind="document", provider="p", model_version="1", outcome="timeout", refs=refs)
         network = Network(ip_ref=self.ip, ip_country=self.country) if self.ip or self.country else None
-        return Telemetry(**shared, sequence=0, collector=Collector(name="c", version="1"), network=network)
+        capture = Capture(capture_ref=self.capture) if self.capture else None
+        collector = Collector(name="c", version="1")
+        return Telemetry(**shared, sequence=0, collector=collector, network=network, capture=capture)
 
 
 def now(work: Coroutine[Any, Any, T]) -> T:
@@ -129,7 +137,8 @@ class Worker:
             else:
                 meta.observe(decoded, event.at_ms)
             unread = counters.apply(meta, event.session, event.at_ms)
-            found.append(([count for part in meta.counters for count in counts_of(part)], unread))
+            parts = (*meta.counters, meta.capture_counters)
+            found.append(([count for part in parts for count in counts_of(part)], unread))
         mark = Watermark("id", (self.watermark.offset if self.watermark else 0) + len(events))
         now(self.store.commit(TOPIC, 0, self.watermark, mark, {}, counters.links, 1000))
         self.watermark = mark
@@ -149,7 +158,7 @@ def values(found: list[tuple[list[Count | None], bool]]) -> list[list[Count | No
 
 def naive(links: Sequence[Link], meta: Meta, as_of_ms: int) -> list[Count | None]:
     refs = refs_of(meta)
-    return [count(links, entity, refs[entity], what, as_of_ms) if entity in refs else None for entity, what in PAIRS]
+    return [count(links, entity, refs[entity], what, as_of_ms) if entity in refs else None for entity, what in ALL]
 
 
 def histories(*, step_ms: int, repeat_refs: bool = True, more: bool = False) -> st.SearchStrategy[list[Event]]:
@@ -161,7 +170,7 @@ def histories(*, step_ms: int, repeat_refs: bool = True, more: bool = False) -> 
     @st.composite
     def draw_history(draw: st.DrawFn) -> list[Event]:
         at_ms, events, seen = T0, [], set()
-        for _ in range(draw(st.integers(0, 14))):
+        for place in range(draw(st.integers(0, 14))):
             at_ms += draw(st.integers(0, step_ms))
             number = draw(st.integers(0, 4))
             session = f"s{number}"
@@ -174,6 +183,8 @@ def histories(*, step_ms: int, repeat_refs: bool = True, more: bool = False) -> 
                 device=f"d{number % 3}" if carries and number else None,
                 ip=f"i{draw(st.integers(0, 2))}" if carries else None,
                 country=draw(st.sampled_from(["AT", "DE"])) if carries else None,
+                capture=f"c{draw(st.integers(0, 1))}" if number > 1 and (repeat_refs or draw(st.booleans())) else None,
+                number=place,
                 is_signal=not carries and draw(st.booleans()),
             )
             if more:
@@ -293,7 +304,7 @@ def test_a_chunk_over_several_buckets_counts_from_the_window_of_its_first_event(
             refs = refs_of(metas[event.session])
             for entity, ref in refs.items():
                 first.setdefault((entity, ref), event.at_ms)
-            for (entity, what), counter in zip(PAIRS, counters, strict=True):
+            for (entity, what), counter in zip(ALL, counters, strict=True):
                 if entity not in refs:
                     assert counter is None
                     continue
@@ -330,7 +341,7 @@ def test_a_stored_session_that_is_not_cached_keeps_its_counters_and_stays_due() 
 def test_counters_that_could_not_be_read_are_told_and_read_with_the_next_event() -> None:
     worker = Worker(refresh_ms=60_000, fails=True)
     found = worker.chunk([Event(T0, "s0", account="a"), Event(T0 + 1, "s0")])
-    assert found == [([None] * len(PAIRS), True)] * 2
+    assert found == [([None] * len(ALL), True)] * 2
     worker.fails = False
     again = values(worker.chunk([Event(T0 + 2, "s0")]))[0]
     assert again[0] == Count(1, 1, 1)
@@ -340,7 +351,7 @@ def test_counters_that_could_not_be_read_are_told_and_read_with_the_next_event()
 
 def test_a_session_without_entities_has_no_counters_and_asks_for_none() -> None:
     worker = Worker(refresh_ms=0, fails=True)
-    assert worker.chunk([Event(T0, "s0")]) == [([None] * len(PAIRS), False)]
+    assert worker.chunk([Event(T0, "s0")]) == [([None] * len(ALL), False)]
     assert worker.links == []
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.velocity import ENTITIES, WHATS, Entity
+from features.velocity import COUNTED, WHATS, Entity
 from stream.state import CounterRead
 from stream.state.counters import BUCKET_SPAN, WHAT_NAMES, WINDOW_BUCKETS
 from stream.state.packing import count_replies
@@ -37,7 +37,7 @@ def naive(value: bytes, entity: Entity, as_of: int) -> list[int]:
     return [*(count for what in WHATS[entity] for count in counts[what]), 0]
 
 
-@given(st.lists(st.tuples(VALUES, st.sampled_from(ENTITIES), st.integers(NOW - 2, NOW + 2)), min_size=1, max_size=5))
+@given(st.lists(st.tuples(VALUES, st.sampled_from(COUNTED), st.integers(NOW - 2, NOW + 2)), min_size=1, max_size=5))
 def test_members_are_counted_entry_by_entry(asked: list[tuple[bytes, Entity, int]]) -> None:
     jobs = [number for value, entity, as_of in asked for number in (len(value), KINDS[entity], as_of)]
     found = tally([value for value, _, _ in asked], jobs)
