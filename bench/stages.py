@@ -33,7 +33,7 @@ async def stages(events: int, records: int) -> dict[str, float]:
     """Return microseconds an event by stage, once every session is known."""
     made = workload(SESSIONS + events, sessions=SESSIONS, in_turn=True)
     found = [FakeRecord(number, value, key, START_MS + number // _PER_MS) for number, (key, value) in enumerate(made)]
-    world = World()
+    world = World(movements=True)
     await world.store.open()
     shipped = PipelineSettings()
     pipeline, owned = (

@@ -5,6 +5,7 @@ from typing import Protocol
 import msgspec
 
 from features.camera import Camera
+from features.meta import Compared
 from models.cells import Cell
 from schemas.risk import Automation, Decision, Reason, RiskLevel, Scores
 
@@ -24,6 +25,7 @@ class SessionMeta(Protocol):
     latched_action: str | None
     latched_evaluation: int
     camera: Camera | None
+    movements: Compared | None
 
     def has(self, block: str) -> bool:
         """Whether the session has shown this telemetry block."""

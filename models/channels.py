@@ -10,7 +10,7 @@ from typing import Final
 
 from models.assessment import SessionMeta
 from models.calibration import CalibrationTable, Calibrator, CellScorer
-from models.calibration_table import INJECTION_PRIOR
+from models.calibration_table import INJECTION_PRIOR, REPLAY_PRIOR
 from models.cells import ANY, EVIDENCE, EVIDENCE_EDGES_S, Cell, input_of, source_of
 from models.policy import Policy
 from models.snapshots import EMPTY, SnapshotSet
@@ -28,10 +28,19 @@ Found = tuple[ChannelScore, float, float, float]
 """A channel's score, its p-value now by weight (1 without data now), its any-time score, and that one's p by weight."""
 
 _NOT_EXPECTED: Final = ChannelScore(state="not_expected")
-_DEPENDENCY: Final[Mapping[str, str]] = {"anomaly": "snapshot", "bot": "models", "device": "models"}
+_DEPENDENCY: Final[Mapping[str, str]] = {
+    "anomaly": "snapshot",
+    "bot": "models",
+    "device": "models",
+    "replay": "movements",
+}
 _OF_SIGNALS: Final = frozenset({"device", "injection"})
-STATED: Final = CalibrationTable({}, "prior", 1, {("injection", ANY): INJECTION_PRIOR})
-"""What ranks injection while there are no people to rank it among."""
+STATED: Final = CalibrationTable({}, "prior", 1, {("injection", ANY): INJECTION_PRIOR, ("replay", ANY): REPLAY_PRIOR})
+"""What ranks injection and replay while there are no people to rank it among."""
+
+
+_SHARES: Final[tuple[tuple[ChannelName, ChannelName], ...]] = (("injection", "device"), ("replay", "bot"))
+"""Channels that share another one's weight where a policy does not name them."""
 
 
 class Channel:
@@ -93,7 +102,9 @@ class Plan:
                 name,
                 Channel(name, shared[name], calibrator.at(name, "now", cell), calibrator.at(name, "anytime", cell)),
                 ChannelScore(state="no_data", weight=weights[name]) if name in weights else _NOT_EXPECTED,
-                ChannelScore(state="degraded", weight=weights[name]) if name in weights else _NOT_EXPECTED,
+                ChannelScore(state="degraded", weight=shared[name])
+                if name in weights or name == "replay"
+                else _NOT_EXPECTED,
             )
             for i, name in enumerate(CHANNELS)
             if name in shared
@@ -107,11 +118,15 @@ def shared_weights(weights: Mapping[ChannelName, float]) -> dict[ChannelName, fl
 
     Where a policy does not name `injection`, it is expected from the first evidence of a camera step on, and shares the
     weight of `device`: both are read off what the client says of itself, and their prior is stated for the larger of
-    the two. So a session without a camera step is scored as if there were no such channel.
+    the two. So a session without a camera step is scored as if there were no such channel. In the same way `replay` is
+    expected from the first copies of other sessions' movements that could have been found on, and shares the weight of
+    `bot`: both are read off the input, and its prior is stated ten times above what people showed.
     """
-    if "injection" in weights or "device" not in weights:
-        return dict(weights)
-    return {**weights, "injection": weights["device"]}
+    shared = dict(weights)
+    for name, beside in _SHARES:
+        if name not in weights and beside in weights:
+            shared[name] = weights[beside]
+    return shared
 
 
 class Planner:
@@ -181,7 +196,7 @@ def scores_of(
 
     raw: one row of `Engine.raw`; raw_max: the session's running maxima, brought up to date here; both in the order of
     CHANNELS. Overall is 1 - min(1, min_i (1 - s_i) / w_i) over the channels that the flow expects, their weights w_i
-    adding up to 1 (device and injection may share one, `shared_weights`); one without a score counts as p = 1, so
+    adding up to 1 (some may share one, `shared_weights`); one without a score counts as p = 1, so
     hiding it gains nothing. (Weighted Bonferroni, a p-value under any dependence: P(min p_i / w_i <= a) <= sum of
     w_i a = a.)
     """

@@ -13,7 +13,7 @@ from models.policy import ACTION_RANK, BEHAVIOUR_SIGNALS, FlowPolicy, LoadedPoli
 from schemas.risk import Action, Decision, RiskLevel, SignalValue, Velocity
 from schemas.risk import Policy as PolicyRef
 
-BEHAVIOUR_CHANNELS: Final = frozenset(("bot", "anomaly"))
+BEHAVIOUR_CHANNELS: Final = frozenset(("bot", "anomaly", "replay"))
 _SEVERITY_RANK: Final = {"weak": 0, "medium": 1, "strong": 2}
 
 

@@ -24,6 +24,7 @@ from models.channels import Plan, Planner, scores_of
 from models.combine import coverage, hundredths
 from models.decide import Decider, Facts, Latch
 from models.injection import InjectionScorer
+from models.movement_match import raw_of
 from models.policy import LoadedPolicy, load_policy
 from models.reasons import Draft, FeatureText, Reached, Reasoner
 from models.scorer import FloatArray
@@ -46,6 +47,7 @@ BOT: Final = CHANNELS.index("bot")
 ANOMALY: Final = CHANNELS.index("anomaly")
 DEVICE: Final = CHANNELS.index("device")
 INJECTION: Final = CHANNELS.index("injection")
+REPLAY: Final = CHANNELS.index("replay")
 Detail = Literal["facts", "brief", "full"]
 """Which reasons: signals and counters only; with the two strongest groups of the bot channel; with all there is."""
 _GROUPS: Final[Mapping[Detail, int]] = {"brief": 2, "full": 5}
@@ -238,9 +240,11 @@ class Engine:
         """Assess one event each of several sessions, and bring each `meta` up to date (raw_max, evaluations, latch).
 
         rows: vectors (n, N_FEATURES); raw: (n, len(CHANNELS)) of `raw()`; velocity by `<entity>_<what>`; degraded:
-        names of dependencies that were missing while scoring. The metas must be n different ones, each event the next
+        names of dependencies that were missing while scoring. The raw score of `replay`, which follows from the meta
+        alone, is written into `raw`. The metas must be n different ones, each event the next
         of its session in offset order. Each result is the same as alone.
         """
+        _fill_replay(raw, metas)
         kinds = rows[:, self._kind].tolist()
         found: list[tuple[Scores, Decision, RiskLevel, Plan, list[str], list[Reached], Automation | None]] = []
         drafts: list[list[Draft]] = [[] for _ in metas]
@@ -271,6 +275,8 @@ class Engine:
                 self._reasoner.from_signals(fired, draft)
             if reached:
                 self._reasoner.from_counters(reached, draft)
+            if meta.movements is not None:
+                self._reasoner.from_movements(meta.movements.near, scores.replay, draft)
             if meta.camera is not None and _detail(decision.action, level, meta) != "facts":
                 self._reasoner.from_results(meta.camera.results, scores.injection, draft)
             share, missing = self._covered(meta)
@@ -356,6 +362,12 @@ class Engine:
 def _scorers_hash(artifacts: artifact.Artifacts) -> str:
     parts = [artifacts.signals, artifacts.pointer, artifacts.keystroke]
     return hashlib.sha256("\n".join(part.hash if part is not None else "" for part in parts).encode()).hexdigest()[:16]
+
+
+def _fill_replay(raw: FloatArray, metas: Sequence[SessionMeta]) -> None:
+    for i, meta in enumerate(metas):
+        if meta.movements is not None and meta.movements.near:
+            raw[i, REPLAY] = raw_of(meta.movements.near)
 
 
 def _detail(action: Action, level: RiskLevel, meta: SessionMeta) -> Detail:

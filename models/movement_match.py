@@ -44,7 +44,7 @@ MATCHING: Final = 3
 """The so manieth nearest of them decides: one usual movement that fits by chance is no replay."""
 BAR: Final = 0.2
 """Nearer than this, so many copies are sure: a quarter less than anybody's came by chance (see the detection page)."""
-_REACH: Final = 2.0 * BAR
+_REACH: Final = 1.5 * BAR
 
 
 class Pending(NamedTuple):
@@ -153,7 +153,7 @@ def matching(near: bytes) -> float:
 
 
 def raw_of(near: bytes) -> float:
-    """The raw score of a session's remembered nearnesses: 1 at BAR and nearer, 0 at twice it; NaN = no data."""
+    """The raw score of remembered nearnesses: 1 at BAR and nearer, 0 at one and a half times it; NaN = no data."""
     found = matching(near)
     return found if found != found else min(max((_REACH - found) / (_REACH - BAR), 0.0), 1.0)
 

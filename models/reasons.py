@@ -13,6 +13,7 @@ import numpy as np
 
 from features.fusion import NEVER, RESULTS, Times, standing_of
 from models.device_risk import SignalScorer
+from models.movement_match import BAR, MATCHING, NEAR_STEP, copies
 from models.policy import Policy
 from models.reason_codes import RISK_SUFFIX, TRUST_SUFFIX, code_of, stem_of
 from models.scorer import FloatArray, IntArray
@@ -221,6 +222,25 @@ class Reasoner:
         )
         if reason.weight >= MIN_WEIGHT:
             draft.append((-reason.weight, reason.code, len(draft), reason))
+
+    def from_movements(self, near: bytes, replay: ChannelScore | None, draft: list[Draft]) -> None:
+        """Add that movements are copies of other sessions'; near: `Compared.near`."""
+        raw = replay.raw if replay is not None else None
+        if raw is None or raw < MIN_WEIGHT:
+            return
+        nearest = sorted(near)[:MATCHING]
+        text = ", ".join(f"{one * NEAR_STEP:.2f}" for one in nearest)
+        reason = Reason(
+            code="MOVEMENTS_REPEATED",
+            category="behaviour",
+            weight=raw,
+            polarity="risk",
+            evidence=f"{copies(near)} of the latest {len(near)} movements are copies of another session's; the nearest "
+            f"came to {text} of what is usual between people, a copy to {BAR:.2f} at most",
+            basis="rule",
+            channel="replay",
+        )
+        draft.append((-reason.weight, reason.code, len(draft), reason))
 
     def reached(self, velocity: Mapping[str, Velocity]) -> list[Reached]:
         """The counters that reach a limit of the policy."""

@@ -155,6 +155,20 @@ class Velocity(Block, kw_only=True):
     approximate: Annotated[bool, Meta(description="Above the exact cap: a sketch's estimate.")] = False
 
 
+class Movements(Block, kw_only=True):
+    """What was known of the session's pointer movements beside those of other sessions when it was scored."""
+
+    compared: Annotated[Count, Meta(description="Movements looked up so far.")]
+    near: Annotated[
+        list[Annotated[int, Meta(ge=0, le=255)]],
+        Meta(
+            max_length=10,
+            description="Of the latest ten, how near one of another session and account came, in hundredths of what is "
+            "usual between people; 20 and below: a copy; 255: nothing near.",
+        ),
+    ]
+
+
 class Versions(Block, kw_only=True):
     """What produced the event: enough to reproduce it exactly."""
 
@@ -217,6 +231,9 @@ class RiskEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False, tag_
         dict[str, Millis],
         Meta(description="Time by stage, ms: decode, read, features, models, decide, and total since received."),
     ]
+    movements: Annotated[
+        Movements | None, Meta(description="Movements beside those of other sessions; absent before any was compared.")
+    ] = None
     account_ref: Annotated[Ref | None, Meta(description="Account, keyed hash.")] = None
     device_ref: Annotated[Ref | None, Meta(description="Device, keyed hash.")] = None
     state_cold: Annotated[

@@ -23,6 +23,7 @@ from stream.door import Door
 from stream.evaluation import Evaluator
 from stream.garbage import Rests, quiet_garbage_collector
 from stream.metrics import Metrics
+from stream.movements import MovementLookup
 from stream.outgoing import FEATURES_TOPIC, RISK_TOPIC
 from stream.ownership import Ownership
 from stream.partition import OwnedPartition
@@ -118,6 +119,7 @@ class Worker:
         self._life = Lifecycle(self.app, self.transport, self.metrics, settings, stop)
         self.health = self._life.health
         publish = self.transport.producer.produce_batch
+        movements = self._lookup(settings)
         self._pipeline = Pipeline(
             evaluator=Evaluator(
                 self.artefacts,
@@ -125,6 +127,7 @@ class Worker:
                 FeatureSampler(settings.pipeline.features_sessions_per_s, settings.pipeline.features_share),
                 settings.keys.ref_key_version,
                 _now_ms,
+                movements,
             ),
             store=self.store,
             publish=publish,
@@ -133,6 +136,7 @@ class Worker:
             session_ttl_ms=settings.redis.session_ttl_s * 1000,
             counters_refresh_ms=settings.pipeline.counters_refresh_ms,
             cached_sessions=lambda: settings.pipeline.cached_sessions // max(1, len(self.ownership.owned)),
+            movements=movements,
         )
         self._door = Door(TELEMETRY_TOPIC, publish, self.metrics)
         register(self.app, TELEMETRY_TOPIC, self._score, self._tasks)
@@ -144,6 +148,22 @@ class Worker:
         self.app.timer(1.0)(self._tick)
         self.app.timer(CHECK_S)(self._look_at_store)
         self.metrics.build_info.labels(__version__, REGISTRY_HASH[:12]).set(1)
+
+    def _lookup(self, settings: Settings) -> MovementLookup | None:
+        """Return what compares movements, its kernels loaded; None where that is switched off."""
+        replay = settings.replay
+        if not replay.enabled:
+            return None
+        lookup = MovementLookup(
+            self.store,
+            self._refs.derived("movements"),
+            self.metrics,
+            ttl_s=replay.ttl_s,
+            buckets=replay.buckets,
+            timeout_s=replay.timeout_s,
+        )
+        lookup.warm_up()
+        return lookup
 
     def run(self) -> None:
         """Run until a signal stops it; everything in flight is finished first."""

@@ -1,6 +1,7 @@
 """What a chunk's records are on their way through the stages: items, what was refused, what was scored."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 from confluent_kafka import Message
@@ -71,6 +72,15 @@ class Evaluated(msgspec.Struct, gc=False):
     served: bytes | None
 
 
+class Waiting(NamedTuple):
+    """One movement that is to be asked about (stream/movements.py)."""
+
+    session_id: str
+    tenant: str
+    packed: bytes
+    keep: bool
+
+
 @dataclass(slots=True)
 class Batch:
     """Some consecutive records of a chunk, on their way through the stages."""
@@ -87,6 +97,12 @@ class Batch:
     erased: dict[str, None] = field(default_factory=dict)
     """Sessions to forget; where one is also `touched`, it began anew behind its erasure."""
     erasures: int = 0
+    movements: list[Waiting] = field(default_factory=list)
+    """Movements that ended in its events and are to be asked about, in offset order."""
+    unasked: set[str] = field(default_factory=set)
+    """Sessions of these."""
+    must_ask: bool = False
+    """Evaluation can't go on before they are asked about: a session's next event is in the same batch."""
 
     def refuse(self, item: Item | ErasureItem, why: Rejected) -> None:
         """Make a dead letter of an item instead of a risk event."""

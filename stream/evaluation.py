@@ -13,6 +13,7 @@ from msgspec import Raw
 
 from features.counted import counted_of
 from features.fill import fill_contexts, fill_counters
+from features.meta import Compared
 from features.registry import N_FEATURES, REGISTRY_HASH
 from features.session import Meta, fold_chunk
 from features.signals import signals_of
@@ -21,7 +22,7 @@ from models.scorer import FloatArray
 from models.snapshots import SnapshotSet
 from schemas.deadletter import DeadLetterReason
 from schemas.envelope import Rejected, encode
-from schemas.risk import CHANNELS, RiskEvent, SignalValue, Source
+from schemas.risk import CHANNELS, Movements, RiskEvent, SignalValue, Source
 from schemas.served import ServedFeatures
 from schemas.signals import Signal
 from schemas.telemetry import Telemetry
@@ -29,6 +30,7 @@ from stream import __version__
 from stream.batch import Batch, ErasureItem, Evaluated, Item
 from stream.counters import ChunkCounters
 from stream.metrics import Stage
+from stream.movements import DEGRADED, MovementLookup
 from stream.outgoing import HalfEncoder
 from stream.partition import OwnedPartition
 from stream.sampling import FeatureSampler
@@ -63,12 +65,14 @@ class Evaluator:
         sampler: FeatureSampler,
         ref_key_version: str,
         now_ms: Callable[[], int],
+        movements: MovementLookup | None = None,
     ) -> None:
         self._engines = engines
         self._snapshots = snapshots
         self._sampler = sampler
         self._ref_key_version = ref_key_version
         self._now_ms = now_ms
+        self._movements = movements
         self._halves = HalfEncoder()
         self._versions_of: tuple[Engine, SnapshotSet, Raw] | None = None
         self._bound = ChunkLimiter(SEGMENT_S, _MOST_RECORDS, _FIRST_RECORDS)
@@ -83,7 +87,8 @@ class Evaluator:
     ) -> Iterator[None]:
         """Stages 3 to 5 for all items; fills `batch.evaluated`, `rejected`, `filtered`, `touched` and `erased`.
 
-        Yields after each segment; until it goes on nothing else may touch the partition's sessions.
+        Yields after each segment; until it goes on nothing else may touch the partition's sessions. Where `must_ask` is
+        set then, the batch's movements are to be asked about first: their answers count from the next event on.
         """
         # Once for all items: both may be replaced meanwhile, and what came together is scored alike.
         serving = self._engines.current, self._snapshots.current
@@ -98,6 +103,10 @@ class Evaluator:
             if isinstance(item, ErasureItem):
                 _erase(owned, item, batch)
                 continue
+            if batch.unasked and session_id in batch.unasked:
+                batch.must_ask = True
+                yield
+                batch.must_ask = False
             held = owned.sessions.get(session_id)
             if self._admit(owned, item, held[1], batch):
                 segment.append(item)
@@ -159,6 +168,11 @@ class Evaluator:
         columns = batch.columns.take([item.row for item in segment])
         vectors = np.empty((n, N_FEATURES), dtype=np.float64)
         may_hold = fold_chunk(owned.sessions.rows, slots, columns, vectors)
+        if self._movements is not None:
+            for item, meta, missing in zip(segment, metas, degraded, strict=True):
+                if meta.movements is not None and self._movements.answer(owned, item.event.session_id, meta):
+                    missing.append(DEGRADED)
+            self._movements.take(owned, segment, metas, slots, columns, batch)
         fill_contexts(vectors, metas)
         shown = [counted_of(meta) for meta in metas]
         fill_counters(vectors, shown)
@@ -262,11 +276,18 @@ def _risk_event(  # noqa: PLR0917 - all that one event is made of, called once
         velocity=velocity,  # type: ignore[arg-type]
         versions=versions,  # type: ignore[arg-type]
         latency_ms={},
+        movements=_compared(meta.movements),
         account_ref=meta.account_ref,
         device_ref=meta.device_ref,
         state_cold=meta.state_cold,
         automation=assessment.automation,
     )
+
+
+def _compared(known: Compared | None) -> Movements | None:
+    if known is None or not known.compared:
+        return None
+    return Movements(compared=known.compared, near=list(known.near))
 
 
 def _served(  # noqa: PLR0917 - likewise

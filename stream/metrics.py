@@ -26,7 +26,7 @@ COUNT_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 Stage = Literal["decode", "read", "features", "models", "decide", "publish", "write"]
 STAGES: Final[tuple[Stage, ...]] = ("decode", "read", "features", "models", "decide", "publish", "write")
-DEPENDENCIES: Final = ("broker", "store", "counters")
+DEPENDENCIES: Final = ("broker", "store", "counters", "movements")
 """What a process may have to do without."""
 SCORED: Final = (*CHANNELS, "overall")
 
@@ -73,6 +73,13 @@ class Metrics:
             r,
         )
         self.risk_events = LoopCounter("tellwire_risk_events_total", "Risk events acknowledged.", r, ("flow", "action"))
+        self.movements = LoopCounter(
+            "tellwire_movements_total",
+            "Pointer movements looked up among those of other sessions: compared (none is a copy), near (a copy was "
+            "found), unanswered (asked in vain, and asked again) or dropped (too many waited).",
+            r,
+            ("outcome",),
+        )
         self.dead_letters = Counter("tellwire_dead_letters_total", "Dead letters acknowledged.", ["reason"], registry=r)
         self.risk_scores = LoopHistogram(
             "tellwire_risk_score",
@@ -258,6 +265,8 @@ class Metrics:
 
     def _begin(self) -> None:
         """Show from the start what alerts look for: a series that begins with its first fault never rises."""
+        for outcome in ("compared", "near", "unanswered", "dropped"):
+            self.movements.add(0, outcome)
         for stage in STAGES:
             self.stage_errors.add(0, stage)
         for reason in DeadLetterReason:

@@ -40,6 +40,9 @@ class OwnedPartition:
     left_turn: int = 0
     """`StateStore.links_turn` when they were tried last."""
 
+    near: dict[str, dict[bytes, int]] = field(default_factory=dict)
+    """Answers to sessions' movements that wait for the session's next event: by session and movement, how near."""
+
     answered_to: int = field(init=False)
     """`published_to` as the log said when the partition was taken over: these risk events are there."""
 
@@ -86,3 +89,4 @@ class OwnedPartition:
     def forget(self) -> None:
         """Drop all cached sessions: a failure left them ahead of what is stored."""
         self.sessions.clear()
+        self.near.clear()

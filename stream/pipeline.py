@@ -23,6 +23,7 @@ from stream.evaluation import Evaluator
 from stream.intake import Intake
 from stream.logs import frames
 from stream.metrics import Metrics
+from stream.movements import MovementLookup, asked_meanwhile
 from stream.outgoing import outgoing
 from stream.partition import OwnedPartition
 from stream.patience import Patience
@@ -63,6 +64,7 @@ class Pipeline:
         session_ttl_ms: int,
         counters_refresh_ms: int,
         cached_sessions: Callable[[], int],
+        movements: MovementLookup | None = None,
     ) -> None:
         self._evaluator = evaluator
         self._store = store
@@ -75,6 +77,7 @@ class Pipeline:
         self._session_ttl_ms = session_ttl_ms
         self._counters_refresh_ms = counters_refresh_ms
         self._cached_sessions = cached_sessions
+        self._movements = movements
 
     async def process(self, owned: OwnedPartition, chunk: Chunk, isolation: OneByOne | None = None) -> None:
         """Process one chunk to its end: done, or abandoned and read again. With `isolation`, record by record.
@@ -182,6 +185,10 @@ class Pipeline:
         clock.read_ms = clock.lap("read") * 1000.0
         clock.resume()
         for _ in self._evaluator.evaluate(owned, batch.items, counters, clock.lap, batch):
+            if batch.must_ask and self._movements is not None:
+                clock.pause()
+                await self._movements.ask_all(owned, batch)
+                clock.go_on()
             await self._let_others(clock)
         await self._finish(owned, chunk, batch, counters, offset_of(records[-1]), clock)
 
@@ -224,6 +231,10 @@ class Pipeline:
                     _same_watermark(owned, rest.watermark)
                     answered.take(more, rest.counters)
                 answers = [answered.of(read) for read in reads]
+        if self._movements is not None:
+            waiting = self._movements.unanswered(owned, wanted)
+            if waiting:
+                await self._movements.ask(owned, waiting)
         return ChunkCounters(reads, answers, self._counters_refresh_ms)
 
     def _plan(self, owned: OwnedPartition, batch: Batch) -> list[CounterRead]:
@@ -276,14 +287,16 @@ class Pipeline:
             if out:
                 await self._publish_all(owned, chunk, out, last_offset)
             clock.lap("publish")
-            if not owned.is_done(last_offset):
-                await self._write(owned, chunk, blobs, counters, last_offset)
+            async with asked_meanwhile(self._movements, owned, batch):
+                if not owned.is_done(last_offset):
+                    await self._write(owned, chunk, blobs, counters, last_offset)
         except (NotCurrent, StoreError, TransportError):
             raise
         except Exception as error:
             raise Unwritten(type(error).__name__) from error
         for session_id in gone:
             owned.sessions.drop(session_id)
+            owned.near.pop(session_id, None)
         if batch.erased:
             forget_members()
         clock.lap("write")

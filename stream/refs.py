@@ -40,6 +40,10 @@ class RefHasher:
         self._begun: dict[str, blake2b] = {}
         self.version = settings.ref_key_version
 
+    def derived(self, purpose: str) -> bytes:
+        """Return a key of 32 bytes for another purpose, from which this one can't be found."""
+        return blake2b(digest_size=32, key=self._key, person=f"key.{purpose}".encode()[:16]).digest()
+
     def hash(self, kind: str, ref: str) -> str:
         """Return 32 hex characters for a raw reference of this kind (account, device, ip, document, ...)."""
         begun = self._begun.get(kind)

@@ -176,6 +176,24 @@ class PipelineSettings(Section):
     )
 
 
+class ReplaySettings(Section):
+    """How copies of pointer movements are looked for across sessions."""
+
+    enabled: bool = Field(True, description="Compare movements with those of other sessions; the channel replay.")
+    ttl_s: int = Field(
+        86_400, ge=60, le=30 * 86_400, description="Time after which a movement is forgotten, at the latest, s."
+    )
+    buckets: int = Field(
+        16_384,
+        ge=64,
+        le=4_194_304,
+        description="Buckets of each of 4 tables and tenant; each holds 32 movements of 53 bytes at most.",
+    )
+    timeout_s: float = Field(
+        0.25, gt=0, le=10, description="Longest wait for what is found, s; then events are scored without."
+    )
+
+
 class LearnerSettings(Section):
     """How the learner learns and publishes."""
 
@@ -281,6 +299,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = Field(default_factory=RedisSettings)
     keys: KeySettings = Field(default_factory=KeySettings)
     pipeline: PipelineSettings = Field(default_factory=PipelineSettings)
+    replay: ReplaySettings = Field(default_factory=ReplaySettings)
     learner: LearnerSettings = Field(default_factory=LearnerSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     log: LogSettings = Field(default_factory=LogSettings)

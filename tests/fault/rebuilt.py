@@ -31,7 +31,7 @@ def state_is_rebuilt(pipeline: Pipeline, evidence: Evidence, outcome: Outcome) -
         event = first.get(place)
         if event is None:
             continue
-        oracle.evaluate(record.value or b"", record.time_ms, event.velocity, event.degraded)
+        oracle.evaluate(record.value or b"", record.time_ms, event.velocity, event.degraded, told=event)
         found.sessions[record.partition, event.session_id] = {oracle.sessions[event.session_id]}
         found.links.update(dict.fromkeys(oracle.links))
     left_out = (*replay.LEFT_OUT, *FOLLOWS_COUNTERS)

@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from features.counted import counted
 from features.fill import fill_context
+from features.meta import Compared
+from features.movement import movements_of
 from features.registry import N_FEATURES
 from features.session import Meta, columns_of, decode, encode, fold_chunk, new_row
 from features.signals import derive_signals
@@ -22,7 +24,7 @@ from models.engine import Assessment, Engine
 from models.snapshots import SnapshotSet
 from schemas.envelope import decode as decode_record
 from schemas.erasure import Erasure
-from schemas.risk import Velocity
+from schemas.risk import RiskEvent, Velocity
 from schemas.signals import Signal
 from schemas.telemetry import Collector, Telemetry
 from stream.refs import RefHasher
@@ -56,14 +58,16 @@ class Oracle:
         velocity: Mapping[str, Velocity],
         degraded: list[str],
         snapshot: str | None = None,
+        told: RiskEvent | None = None,
     ) -> Assessment | None:
         """Assess one telemetry record or upstream result; None for a repeat, and for an erasure, which forgets.
 
-        `snapshot`: hash of the live models that the event names.
+        `snapshot`: hash of the live models that the event names. `told`: the event itself, where movements were
+        compared: what was found of the session's depends on other sessions, so it is taken from there.
         """
         event = decode_record(value, None)
         if isinstance(event, Signal):
-            return self._signal(event, ingested_ms, velocity, degraded, snapshot)
+            return self._signal(event, ingested_ms, velocity, degraded, snapshot, told)
         if isinstance(event, Erasure):
             held = self.sessions.get(event.session_id)
             if held and decode(event.session_id, held)[0].tenant == event.tenant:
@@ -80,7 +84,7 @@ class Oracle:
             meta.state_cold = True
         meta.mark(event.sequence)
         meta.observe(event, ingested_ms)
-        return self._assess(event, meta, row, ingested_ms, velocity, degraded, snapshot, event)
+        return self._assess(event, meta, row, ingested_ms, velocity, degraded, snapshot, event, told)
 
     def _session(self, session_id: str) -> tuple[Meta, Row]:
         stored = self.sessions.get(session_id)
@@ -93,6 +97,7 @@ class Oracle:
         velocity: Mapping[str, Velocity],
         degraded: list[str],
         snapshot: str | None,
+        told: RiskEvent | None,
     ) -> Assessment | None:
         self.refs.hash_event(signal)
         meta, row = self._session(signal.session_id)
@@ -108,7 +113,7 @@ class Oracle:
             observed_at=signal.observed_at,
             collector=Collector(name="none", version="0"),
         )
-        return self._assess(signal, meta, row, ingested_ms, velocity, degraded, snapshot, without_samples)
+        return self._assess(signal, meta, row, ingested_ms, velocity, degraded, snapshot, without_samples, told)
 
     def _assess(  # noqa: PLR0917 - one record and all that it meets
         self,
@@ -120,6 +125,7 @@ class Oracle:
         degraded: list[str],
         snapshot: str | None,
         folded: Telemetry,
+        told: RiskEvent | None,
     ) -> Assessment:
         shown = parts_of([_count(velocity.get(name)) for name in PAIR_NAMES])
         captured = part_of([_count(velocity.get(name)) for name in CAPTURE_NAMES])
@@ -135,6 +141,10 @@ class Oracle:
         states = row.copy()[np.newaxis, :]
         vectors = np.empty((1, N_FEATURES))
         fold_chunk(states, np.zeros(1, dtype=np.int32), columns_of([folded]), vectors)
+        if told is not None:
+            movements_of(states, np.zeros(1, dtype=np.int32), columns_of([folded]))
+            found = told.movements
+            meta.movements = None if found is None else Compared(found.compared, 0, bytes(found.near))
         fill_context(vectors[0], meta, counted(meta.counters))
         signals = derive_signals(event, meta, vectors[0])
         live = self.snapshots[snapshot] if snapshot is not None and self.snapshots else None

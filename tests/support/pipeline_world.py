@@ -18,11 +18,12 @@ from schemas.telemetry import Telemetry
 from stream.deadletter import DeadLetterLimit
 from stream.evaluation import Evaluator
 from stream.metrics import Metrics
+from stream.movements import MovementLookup
 from stream.partition import OwnedPartition
 from stream.pipeline import Pipeline
 from stream.refs import RefHasher
 from stream.sampling import FeatureSampler
-from stream.settings import KeySettings
+from stream.settings import KeySettings, ReplaySettings
 from stream.simulation.population import population
 from stream.state import MemoryStore
 from stream.transport import Chunk, OutRecord
@@ -115,19 +116,23 @@ class Engines:
 class World:
     """A store and a log that outlive workers; `Worker` objects come and go."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, movements: bool = False) -> None:
         self.store = MemoryStore()
         self.log: list[OutRecord] = []
         self.metrics = Metrics()
         self.engines = Engines()
+        self.compares = movements
 
     async def publish(self, records: Sequence[OutRecord]) -> None:
         self.log.extend(records)
 
     def pipeline(self, publish: Any = None, sessions: int = 1_000, refresh_ms: int = 0) -> Pipeline:
         ticks = itertools.count(START_MS)
+        lookup = self.lookup() if self.compares else None
         return Pipeline(
-            evaluator=Evaluator(self.engines, Snapshots(), FeatureSampler(0, 0), REFS.version, lambda: next(ticks)),
+            evaluator=Evaluator(
+                self.engines, Snapshots(), FeatureSampler(0, 0), REFS.version, lambda: next(ticks), lookup
+            ),
             store=self.store,
             publish=publish or self.publish,
             refs=REFS,
@@ -135,6 +140,19 @@ class World:
             session_ttl_ms=86_400_000,
             counters_refresh_ms=refresh_ms,
             cached_sessions=lambda: sessions,
+            movements=lookup,
+        )
+
+    def lookup(self) -> MovementLookup:
+        """What compares movements, as it ships."""
+        shipped = ReplaySettings()
+        return MovementLookup(
+            self.store,
+            REFS.derived("movements"),
+            self.metrics,
+            ttl_s=shipped.ttl_s,
+            buckets=shipped.buckets,
+            timeout_s=shipped.timeout_s,
         )
 
     async def owned(self, published_to: int = -1) -> OwnedPartition:

@@ -150,9 +150,11 @@ def _with_retries(file: list[Given]) -> Iterator[Given]:
 
 
 def _state(pipeline: Pipeline) -> dict[bytes, bytes | None]:
-    """Return every value in Redis but the watermarks and notes, which say how far the partition was read."""
+    """Return every value in Redis but what says where in the log: watermarks, notes, movements."""
     with pipeline.redis.client() as client:
-        keys = [key for key in client.scan_iter(count=5_000) if not key.endswith((b":w", b":c"))]
+        keys = [
+            key for key in client.scan_iter(count=5_000) if not key.endswith((b":w", b":c")) and b":m1:e" not in key
+        ]
         return {key: client.dump(key) for key in keys}
 
 

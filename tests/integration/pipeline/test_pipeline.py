@@ -79,7 +79,7 @@ def test_scores_are_recomputed_exactly_from_what_each_event_recorded(pipeline: P
     checked = 0
     for record in ledger.read_topic(pipeline.broker.bootstrap, "capture.telemetry"):
         event = published[record.partition, record.offset]
-        again = oracle.evaluate(record.value or b"", event.ingested_at, event.velocity, event.degraded)
+        again = oracle.evaluate(record.value or b"", event.ingested_at, event.velocity, event.degraded, told=event)
         assert again is not None
         assert again.scores == event.scores
         assert again.decision == event.decision

@@ -96,4 +96,4 @@ def test_time_without_a_dependency_is_added_up_by_name() -> None:
     degraded.look(0.5, ("store",))
     degraded.look(2.0, ("store",))
     found = {name: value(metrics, "tellwire_degraded_seconds_total", dependency=name) for name in DEPENDENCIES}
-    assert found == {"broker": 0, "store": 2.5, "counters": 0.5}
+    assert found == {"broker": 0, "store": 2.5, "counters": 0.5, "movements": 0}
