@@ -120,4 +120,4 @@ def streams_text(found: Sequence[Stream]) -> str:
         f" {s.found:.2f} of {s.windows} |"
         for s in found
     ]
-    return "\n".join([f"| {' | '.join(head)} |", "|---|---|---|---|---|---|---|", *(rows or ["| n=0 |" * 7]), ""])
+    return "\n".join([f"| {' | '.join(head)} |", "|---|---|---|---|---|---|---|", *(rows or ["| n=0" * 7 + " |"]), ""])

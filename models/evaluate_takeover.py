@@ -225,7 +225,7 @@ def takeovers_text(taken: Sequence[Takeover]) -> str:
         f" {_number(t.found, 2)} | {_number(t.delay_s, 0)} |"
         for t in taken
     ]
-    return "\n".join([f"| {' | '.join(head)} |", "|---|---|---|---|---|---|---|", *(rows or ["| n=0 |" * 7]), ""])
+    return "\n".join([f"| {' | '.join(head)} |", "|---|---|---|---|---|---|---|", *(rows or ["| n=0" * 7 + " |"]), ""])
 
 
 def _number(value: float, digits: int) -> str:

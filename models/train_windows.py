@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.adapted import ADAPTED
 from models.attack_generators import may_be_learnt
 from models.dataset import Recording, Truth
 from models.train_generators import counterpart, draw_style
@@ -21,6 +22,10 @@ SHIPPABLE: tuple[str, ...] = ("sapimouse", "balabit", "delbot", "sapimouse_gen")
 MADE_FROM = {"sapimouse_gen": "sapimouse"}
 """Sources of generated rows and the source whose targets, clock and screen they took over: they leave together."""
 
+PEOPLE_ADAPTED = ("tremor of 4 to 8 Hz", "mouse keys", "half speed", "dwell clicks", "missing batches")
+BOTS_ADAPTED = ("tremor of 4 to 8 Hz", "half speed", "dwell clicks", "missing batches")
+"""Mouse keys make the path themselves: nothing of a bot would be left in it."""
+
 WINDOW_MS = 20_000.0
 LEAST_SAMPLES = 8
 THINNED_FAMILIES = {"delbot_gan": 4}
@@ -31,13 +36,16 @@ THINNED_FAMILIES = {"delbot_gan": 4}
 class Recipe:
     """How many windows and versions are taken.
 
-    windows: a session, at most; copies, bot_copies: transformed copies of a window; counterparts: generated ones of a
-    person's window; every: take one session in so many (a quick run).
+    windows: a session, at most; copies, bot_copies: transformed copies of a window; adapted, bot_adapted: copies as the
+    tools and hands of those who move otherwise would make them; counterparts: generated ones of a person's window;
+    every: take one session in so many (a quick run). What ships was made without adapted copies.
     """
 
     windows: int = 6
     copies: int = 1
     bot_copies: int = 2
+    adapted: int = 0
+    bot_adapted: int = 0
     counterparts: int = 2
     every: int = 1
 
@@ -88,6 +96,11 @@ def training_samples(
         rng = np.random.default_rng((seed, 1, number))
         for _ in range(recipe.bot_copies if sample.label else recipe.copies):
             yield _again(sample, through(sample.recording, draw_instrument(rng), rng), "transformed")
+        others = np.random.default_rng((seed, 2, number))
+        for _ in range(recipe.bot_adapted if sample.label else recipe.adapted):
+            changes = BOTS_ADAPTED if sample.label else PEOPLE_ADAPTED
+            change = ADAPTED[changes[int(others.integers(len(changes)))]]
+            yield _again(sample, change(sample.recording, others), "transformed")
         if sample.label == 0:
             for copy in range(recipe.counterparts):
                 yield _counterpart(sample, transformed=copy % 2 == 1, rng=rng)

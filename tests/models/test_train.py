@@ -1,5 +1,6 @@
 """Training: transforms and counterparts keep their promises, weights balance, the same data gives the same bytes."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.registry import REGISTRY_HASH
+from models import train_windows
+from models.adapted import ADAPTED, Adapt
 from models.artifact import shipped_directory
-from models.dataset import DatasetError, read_recordings, read_truth
+from models.dataset import DatasetError, Recording, read_recordings, read_truth
 from models.engine import Engine
 from models.train import TrainSettings, hashes, quick, train
 from models.train_fit import SOURCE_WEIGHT, person_folds, pointer_columns, sample_weights, usable
@@ -133,6 +136,39 @@ def test_what_is_left_out_leaves_with_what_was_made_from_it(table: Table) -> Non
     assert (table.label[generated] == 1).all()
     assert (fold[(table.label == 1) & ~generated] == -1).all()
     assert set(table.group[table.source == "sapimouse_gen"]) == {"sapimouse"}
+
+
+def test_people_who_move_otherwise_are_learnt_as_people_and_mouse_keys_are_nobodys_bot(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, int]] = []
+    current: list[int] = []
+
+    def noted(name: str, change: Adapt) -> Adapt:
+        def of(one: Recording, rng: np.random.Generator) -> Recording:
+            seen.append((name, current[-1]))
+            return change(one, rng)
+
+        return of
+
+    monkeypatch.setattr(train_windows, "ADAPTED", {name: noted(name, change) for name, change in ADAPTED.items()})
+    truths = read_truth(world)
+    labels = {name: truth.label for name, truth in truths.items()}
+    recipe = Recipe(windows=1, copies=0, bot_copies=0, adapted=3, bot_adapted=2, counterparts=0)
+    made: dict[str, int] = {}
+
+    def recordings() -> Iterator[Recording]:
+        for one in read_recordings(world):
+            current.append(labels[one.session_id])
+            yield one
+
+    for sample in training_samples(recordings(), truths, recipe, 1):
+        made[sample.recording.session_id] = made.get(sample.recording.session_id, 0) + 1
+        assert sample.label == labels[sample.recording.session_id]
+    assert {made[name] for name in made if labels[name] == 0} == {4}
+    assert {made[name] for name in made if labels[name] == 1} == {3}
+    assert {name for name, label in seen if label == 0} == set(train_windows.PEOPLE_ADAPTED)
+    assert ("mouse keys", 1) not in seen
 
 
 def test_nobody_to_learn_from_is_said_in_one_line(table: Table) -> None:
