@@ -25,8 +25,8 @@ DRIVERS: Final = (
 JUMPS: Final = "click_without_move"
 WHOLE_VALUES: Final = "value_without_keys"
 
-BOT_FROM: Final = 0.9
-"""Any-time bot score from which the score says bot; below it a person is the likelier reading."""
+BOT_FROM: Final = 0.95
+"""Any-time bot score from which the score says bot, at a cost of 5 % of people where the calibration holds."""
 REPLAY_FROM: Final = 0.95
 BURSTS_BELOW: Final = 0.5
 """Share of the session's time with input: an agent thinks between bursts of it."""
@@ -95,7 +95,7 @@ def _by_fact(
 
 def _flagged(x: FloatArray, bot: float) -> Automation:
     """The score says bot: scripted where the input is too even for a hand, else humanised."""
-    confidence = "high" if bot >= 0.99 else "medium" if bot >= 0.95 else "low"
+    confidence = "high" if bot >= 0.99 else "medium" if bot >= 0.98 else "low"
     keys, interval_sd, hold_sd, strokes, speed_cv, bend = x[_EVENNESS].tolist()
     if keys >= 10.0 and (interval_sd < 0.08 or hold_sd < 0.03):
         return _made("scripted", "rule", confidence, "even_typing")

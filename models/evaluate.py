@@ -4,7 +4,8 @@ Leave-one-family-out and leave-one-source-out for the pointer model and for the 
 that are in no training, the keystroke scorer on people that it was not made from, and the shipped engine end to end.
 """
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -91,6 +92,8 @@ class EndToEnd:
     at_095: Interval
     """Bot channel, any time, at or above 0.95."""
     at_098: Interval
+    kinds: dict[str, float]
+    """Share of sessions by the kind of sender that the event names at the end, largest first; `none`: no kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +349,13 @@ def end_to_end(data: Path, truths: dict[str, Truth], engine: Engine, most: int) 
             source, family, len(last),
             share_with_interval(ever >= 0.0, unit), share_with_interval(acted, unit),
             share_with_interval(ever >= 0.95, unit), share_with_interval(ever >= 0.98, unit),
+            kinds_of([a.automation.kind if a is not None and a.automation is not None else "none" for a in last]),
         )  # fmt: skip
+
+
+def kinds_of(named: Sequence[str]) -> dict[str, float]:
+    """Share of each kind, largest first."""
+    return {kind: count / len(named) for kind, count in Counter(named).most_common()}
 
 
 __all__ = ["EvaluateSettings", "Result", "Summary", "evaluate", "group_of", "replace"]

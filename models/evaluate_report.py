@@ -137,7 +137,7 @@ def _key_people(summary: Summary) -> str:
 def _end_to_end(summary: Summary) -> str:
     rows = [
         [f"`{e.source}`", f"`{e.family}`" if e.family else "people", str(e.sessions), e.scored.text(2), e.at_095.text(), e.at_098.text(),
-         e.stepped_up.text()]
+         e.stepped_up.text(), ", ".join(f"{kind} {share:.2f}" for kind, share in e.kinds.items())]
         for e in summary.end_to_end
     ]  # fmt: skip
     head = (
@@ -148,6 +148,7 @@ def _end_to_end(summary: Summary) -> str:
         "bot, any time, at or above 0.95",
         "at or above 0.98",
         "stepped up or blocked",
+        "kind of sender named",
     )
     return table(head, rows)
 
@@ -246,7 +247,8 @@ is the rise from the seam on, 1 % false alarms are of the controls.
 {takeovers_text(summary.takeovers)}
 ## The shipped engine, end to end
 Sessions of sources that are in no training, each scored alone by what ships, default policy, flow `signup`, at its end. The
-sources that ship are not shown here: the shipped model has seen them.
+sources that ship are not shown here: the shipped model has seen them. "Kind" is what `automation` says at the end; agent, replayed and
+assistive rest on facts that no recording here has: n=0.
 
 {_end_to_end(summary)}
 ## Beside published figures

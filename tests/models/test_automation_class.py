@@ -55,7 +55,7 @@ def test_a_low_score_is_a_human_as_sure_as_people_and_time_allow() -> None:
     assert found(people=2000, features={"session_observed_s": 20.0}) == ("human", "model", "medium", "bot_score")
 
 
-@pytest.mark.parametrize(("bot", "sure"), [(0.9, "low"), (0.95, "medium"), (0.99, "high")])
+@pytest.mark.parametrize(("bot", "sure"), [(0.95, "low"), (0.98, "medium"), (0.99, "high")])
 def test_a_high_score_is_humanised_unless_the_input_is_too_even(bot: float, sure: str) -> None:
     assert found(bot=bot) == ("humanised", "model", sure, "bot_score")
     typed = {"keystroke_keys": 40.0, "keystroke_dd_log_sd": 0.01, "keystroke_hold_log_sd": 0.2}
@@ -63,7 +63,7 @@ def test_a_high_score_is_humanised_unless_the_input_is_too_even(bot: float, sure
     assert found(bot=bot, features=typed | {"keystroke_keys": 9.0}) == ("humanised", "model", sure, "bot_score")
     moved = {"pointer_strokes": 5.0, "pointer_speed_cv_mean": 0.05, "pointer_bend_log_mean": 0.001}
     assert found(bot=bot, features=moved) == ("scripted", "rule", sure, "even_motion")
-    assert found(bot=0.89, features=typed | moved) == ("human", "model", "medium", "bot_score")
+    assert found(bot=0.94, features=typed | moved) == ("human", "model", "medium", "bot_score")
 
 
 @pytest.mark.parametrize("name", automation_class.DRIVERS)
@@ -94,7 +94,7 @@ def test_assistive_technology_is_a_class_of_its_own_and_no_driver() -> None:
     excused = ["untrusted_events", "click_without_move", "value_without_keys"]
     assert found(excused, assistive=True, exempt="assistive_technology")[0] == "assistive"  # type: ignore[index]
     assert found(["webdriver_true"], assistive=True)[0] == "scripted"  # type: ignore[index]
-    assert found(assistive=True, bot=0.96) == ("humanised", "model", "medium", "bot_score")
+    assert found(assistive=True, bot=0.96) == ("humanised", "model", "low", "bot_score")
 
 
 def test_every_signal_that_a_rule_names_exists() -> None:

@@ -191,6 +191,7 @@ def test_a_small_run_from_data_to_text(world: Path, tmp_path: Path) -> None:
     assert set(result.curves["baseline"]) == {f.family for f in summary.families_baseline}
     assert {r.source for r in summary.unseen} == {"captcha2017"}
     assert {e.source for e in summary.end_to_end} >= {"captcha2017", "key_gen", "hofstra"}
+    assert all(sum(e.kinds.values()) == pytest.approx(1.0) for e in summary.end_to_end)
     write_report(result, tmp_path)
     write_cards(result, tmp_path / "cards")
     text = (tmp_path / "reference" / "detection.md").read_text()

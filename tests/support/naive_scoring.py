@@ -382,8 +382,8 @@ def naive_automation(
         "untrusted_events keys_while_unfocused cdp_rate centre_clicks"
     )
     said += [("scripted", "rule", holds[name], name) for name in drivers.split() if name in holds]
-    if bot is not None and bot >= 0.9:
-        sure = "low" if bot < 0.95 else "medium" if bot < 0.99 else "high"
+    if bot is not None and bot >= 0.95:
+        sure = "low" if bot < 0.98 else "medium" if bot < 0.99 else "high"
         even = value("keystroke_dd_log_sd") < 0.08 or value("keystroke_hold_log_sd") < 0.03
         if value("keystroke_keys") >= 10.0 and even:
             said.append(("scripted", "rule", sure, "even_typing"))
