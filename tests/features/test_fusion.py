@@ -231,3 +231,10 @@ def test_a_camera_step_is_bounded_however_much_is_told() -> None:
         track = CameraTrack(width_px=width, height_px=height)
         camera.take(Capture(reported=track, delivered=track), START_MS)
     assert len(camera.reported) == len(camera.delivered) == 4
+
+
+def test_of_two_who_tell_the_same_the_surer_one_counts_whoever_comes_last() -> None:
+    unsure, sure = (told("liveness", None, 0, "signed_capture_invalid", confidence=ratio) for ratio in (0.1, 0.95))
+    for records in ([unsure, sure], [sure, unsure]):
+        assert signals_after(records)["signed_capture_invalid"].confidence == "high"
+    assert signals_after([unsure])["signed_capture_invalid"].confidence == "low"
