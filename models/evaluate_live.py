@@ -64,8 +64,6 @@ class LiveResult:
     bots: float
     people_flagged: Interval
     bots_found: Interval
-    alone: float
-    """Share of draws in which the trusted were ranked alone."""
 
 
 def measure(streams: Sequence[LiveStream], draws: int = DRAWS, seed: int = 1) -> list[LiveResult]:
@@ -85,7 +83,7 @@ def measure(streams: Sequence[LiveStream], draws: int = DRAWS, seed: int = 1) ->
 def _over_draws(
     stream: LiveStream, asked: int, trusted: float, share: float, draws: int, rng: np.random.Generator
 ) -> LiveResult | None:
-    people, bots, alone, sizes = [], [], [], []
+    people, bots, sizes = [], [], []
     for _ in range(draws):
         drawn = _draw(stream, asked, trusted, share, rng)
         if drawn is None:
@@ -98,13 +96,9 @@ def _over_draws(
         families = stream.family[test]
         each = [float(flagged[families == f].mean()) for f in np.unique(families[~mine])]
         bots.append(float(np.mean(each)) if each else np.nan)
-        ranks = table.cells.get(("bot", stream.kind, Cell(FLOW, "mouse", "live", "*")))
-        alone.append(ranks is not None and ranks.basis == "trusted")
         sizes.append(n)
     what = "sessions, any time" if stream.kind == "anytime" else "windows, at their end"
-    return LiveResult(
-        stream.source, what, asked, min(sizes), trusted, share, _spread(people), _spread(bots), float(np.mean(alone))
-    )
+    return LiveResult(stream.source, what, asked, min(sizes), trusted, share, _spread(people), _spread(bots))
 
 
 def _draw(
@@ -178,14 +172,18 @@ def live_targets(results: Sequence[LiveResult]) -> list[Target]:
     found: list[Target] = []
     for size, asked in zip(SIZES, (("at most 4 %", "1.5-2.5 %"), ("1-3 %", "1.5-2.5 %")), strict=True):
         rows = [r for r in results if r.trusted and r.asked == size]
-        few = {f"{r.source} (there are {r.sessions})": None for r in rows if r.sessions < NEARLY * size}
+        few: dict[str, int] = {}
+        for r in rows:
+            if r.sessions < NEARLY * size:
+                few[r.source] = max(r.sessions, few.get(r.source, 0))
+        silent = [f"{source} (there are {n})" for source, n in few.items()]
         enough = [r for r in rows if r.sessions >= NEARLY * size]
         figure = f"people of a left-out source at or above {BAR} after {size} of its sessions or windows"
         people = {_name(r): r.people_flagged for r in enough}
-        found.append(listed(figure, "source", asked, people, list(few), higher=False))
+        found.append(listed(figure, "source", asked, people, silent, higher=False))
         bots = {_name(r): r.bots_found for r in enough if not np.isnan(r.bots_found.value)}
         figure = f"bots of a left-out source found at {BAR} after {size} of its sessions or windows"
-        found.append(listed(figure, "family and its source", ("0.85", "0.95"), bots, list(few), higher=True))
+        found.append(listed(figure, "family and its source", ("0.85", "0.95"), bots, silent, higher=True))
     return found
 
 
@@ -197,15 +195,15 @@ def live_text(results: Sequence[LiveResult]) -> str:
     """The figures as a table."""
     rows = [
         f"| `{r.source}` | {r.what} | {r.sessions} | {r.trusted:.0%} | {r.bots:.0%} | {r.people_flagged.text()} "
-        f"| {'n=0' if np.isnan(r.bots_found.value) else r.bots_found.text()} | {r.alone:.0%} |"
+        f"| {'n=0' if np.isnan(r.bots_found.value) else r.bots_found.text()} |"
         for r in results
         if r.asked == SIZES[0] or r.sessions > SIZES[0]
     ]
     head = (
         "| source left out | of | streamed in | known genuine | bots among the rest | people at or above 0.98 "
-        "| bots found | trusted alone |"
+        "| bots found |"
     )
-    return "\n".join([head, "|---|---|---|---|---|---|---|---|", *rows, ""])
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows, ""])
 
 
 def live_streams(sessions: Sessions, table: Table, learner: PointerLearner, unseen: str) -> list[LiveStream]:

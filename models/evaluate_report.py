@@ -207,11 +207,11 @@ A source plays a new deployment: nothing of it is in training, its sessions stre
 ([how](../how-to/calibrate-on-live-people.md)), and others of its people and bots are judged. Half of the people, and of the bots, are for
 the one and half for the other, drawn {DRAWS} times; intervals are the 2.5 % and 97.5 % quantiles over these draws. Every session counts as a
 person of its own, as where no account is known. "Known genuine": the share of sessions that somebody vouches for; "bots among the
-rest": those that no independent channel flags. "Trusted alone": how often the trusted were ranked without the others.
+rest": those that no independent channel flags. A figure is counted above where there are nearly as many sessions as it asks for.
 
 {live_text(summary.live)}
 Without anybody known to be genuine nothing tells a heavy tail of people from bots among the sessions: then bots hide themselves, and
-fewer of them are found; not more people are flagged.
+fewer of them are found; not more people are flagged. `delbot` has four people with a mouse: two are ranked among the two others.
 
 ## What tells the instrument
 People of two sources differ by recorder, screen, pointer settings and task, not by being a bot: 0.5 tells them apart not at all, 1
