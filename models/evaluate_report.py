@@ -256,8 +256,8 @@ assistive rest on facts that no recording here has: n=0.
 ## What could not be tested
 - **Touch, scroll, motion, form, focus**: n = 0 recorded bots (touch: one person). They have no trained weight; their rules are named.
 - **Replays and morphs of recorded people**: no such bots are in the data, so this evaluation makes them: replays in the event columns,
-  morphs as shapes alone. The figures are of exact search among all stored strokes; **no channel of the pipeline serves them yet**, and
-  kinematics are not expected to find them. A stroke that is cropped itself is not found; how soon a morphing family is depends on
+  morphs as shapes alone. The figures are of exact search among all stored strokes; the channel `replay` looks them up by keyed hashes
+  ([copies of movements](../explanation/replayed-movements.md)), and kinematics are not expected to find them. A stroke that is cropped itself is not found; how soon a morphing family is depends on
   how many recordings it morphs (100 and 400 here).
 - **Persons**: balabit has 6, delbot 6 (mouse 4, touchpad 1, touch 1); intervals over so few people are wide and still too narrow.
 - **Device, injection**: no recorded people; their scores stay a stated prior.
