@@ -92,8 +92,9 @@ def test_a_policy_may_give_it_a_weight_of_its_own(shipped: Engine) -> None:
     without = assessed(engine, {}, None).scores.injection
     assert without is not None
     assert (without.state, without.weight) == ("no_data", 0.3)
-    assert shared_weights({"device": 0.4, "bot": 0.6}) == {"device": 0.4, "bot": 0.6, "injection": 0.4}
-    assert shared_weights({"bot": 1.0}) == {"bot": 1.0}
+    shared = {"device": 0.4, "bot": 0.6, "injection": 0.4, "replay": 0.6}
+    assert shared_weights({"device": 0.4, "bot": 0.6}) == shared
+    assert shared_weights({"bot": 1.0}) == {"bot": 1.0, "replay": 1.0}
     assert shared_weights({"device": 0.4, "injection": 0.6}) == {"device": 0.4, "injection": 0.6}
 
 
@@ -104,7 +105,10 @@ def test_results_that_contradict_go_to_a_person(shipped: Engine) -> None:
         assert decision.step_up_methods == ["manual_review"]
     strong = assessed(shipped, HOOKED, Camera()).decision
     assert (strong.policy.rule, strong.step_up_methods) == ("strong_fact", ["liveness", "document", "manual_review"])
-    blocking = DEFAULT.replace('action = "step_up"\nstep_up_methods', 'action = "block"\nstep_up_methods')
+    # In a flow that blocks at all: elsewhere that alone would be refused.
+    blocking = DEFAULT.replace(
+        'action = "step_up"\nstep_up_methods', 'flows = ["login"]\naction = "block"\nstep_up_methods'
+    )
     with pytest.raises(PolicyError, match=r"camera_results_contradict.*step_up_methods, but its action is block"):
         parse_policy(blocking.encode(), "x")
 
