@@ -109,7 +109,10 @@ const hands = {
 const newPage = async (browser, told) => {
   if (told.tool === "fingerprint_injector") {
     const { newInjectedPage } = require("fingerprint-injector");
-    return newInjectedPage(browser, { fingerprintOptions: { devices: ["desktop"], browsers: ["chrome"] } });
+    const page = await newInjectedPage(browser, { fingerprintOptions: { devices: ["desktop"], browsers: ["chrome"] } });
+    // With headers of a navigation on every request no other origin would take one from it, the gateway's least of all.
+    await page.setExtraHTTPHeaders({});
+    return page;
   }
   const [first] = await browser.pages();
   return first ?? browser.newPage();

@@ -2,7 +2,7 @@
 
 The first line of standard input is a JSON object: `url`, `browser`, `driver` (paths), `tool`, `hand`, `seed`,
 `headless`, `entries` (texts by field), `camera`; for replays `strokes`, `keys`, `noise_px`, `stretch`; for the system's
-own input `probe`, `xvfb`, `window_manager`. Exit status 0: the form was sent; else the last line of standard error says
+own input `probe` and `screen`. Exit status 0: the form was sent; else the last line of standard error says
 why not.
 """
 
@@ -85,7 +85,8 @@ async def pydoll(told: dict[str, Any]) -> None:
     options.binary_location = told["browser"]
     options.headless = told["headless"]
     for argument in browsers.arguments(told):
-        if argument not in options.arguments:
+        # These it adds by itself, and refuses to have twice.
+        if argument not in {"--no-first-run", "--no-default-browser-check"}:
             options.add_argument(argument)
 
     async with Chrome(options=options) as browser:

@@ -185,7 +185,7 @@ def playwright(told: dict[str, Any]) -> Iterator[PlaywrightLike]:
     if tool == "chromium_flags":
         flags.append("--disable-blink-features=AutomationControlled")
         left_out.append("--enable-automation")
-    with starter as api, tempfile.TemporaryDirectory(prefix="tellwire-profile-") as profile:
+    with starter as api, tempfile.TemporaryDirectory(prefix="tellwire-profile-", ignore_cleanup_errors=True) as profile:
         common: dict[str, Any] = {
             "executable_path": told["browser"],
             "headless": told["headless"],
@@ -202,6 +202,8 @@ def playwright(told: dict[str, Any]) -> Iterator[PlaywrightLike]:
                 from browserforge.injectors.playwright import NewContext
 
                 context = NewContext(browser, fingerprint_options={"browser": "chrome", "device": "desktop"})
+                # With headers of a navigation on every request no other origin would take one from it.
+                context.set_extra_http_headers({})
             elif tool == "playwright":
                 width, height = told.get("viewport") or (WIDTH, 720)
                 context = browser.new_context(viewport={"width": width, "height": height})
@@ -222,7 +224,7 @@ def playwright(told: dict[str, Any]) -> Iterator[PlaywrightLike]:
 @contextlib.contextmanager
 def selenium(told: dict[str, Any]) -> Iterator[SeleniumLike]:
     """Selenium as it comes, or undetected-chromedriver, which patches a copy of the driver."""
-    with tempfile.TemporaryDirectory(prefix="tellwire-driver-") as folder:
+    with tempfile.TemporaryDirectory(prefix="tellwire-driver-", ignore_cleanup_errors=True) as folder:
         driver: Any
         if told["tool"] == "undetected_chromedriver":
             import undetected_chromedriver

@@ -1,25 +1,21 @@
 """An attacker who leaves the browser alone: a Chromium that nothing drives, and the system's own mouse and keys.
 
-HumanCursor's SystemCursor moves the pointer of a display of its own, where nobody else's hand interferes. Where things
-are on the page it learns beforehand, from a visit of its own with another tool.
+HumanCursor's SystemCursor moves the pointer of the display that it is given. Where things are on the page
+it learns beforehand, from a visit of its own with another tool.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from redteam import browsers
 
-SIZE = (1280, 1600)
-"""A screen on which the whole form is seen without scrolling, px."""
 SHOWN_S, SENT_S = 6.0, 3.0
 """Until the page is there, and until all of it has been sent: it cannot be asked."""
 LAYOUT = """
@@ -35,32 +31,29 @@ Box = tuple[float, float, float, float]
 def run(told: dict[str, Any], dice: random.Random) -> None:
     """Visit the page with mouse and keys of the system alone."""
     boxes = _layout(told)
-    with _screen(told) as display:
-        os.environ["DISPLAY"] = display
-        # They look for a display while they are imported.
-        import pyautogui
-        from humancursor import SystemCursor
+    # They look for a display while they are imported.
+    import pyautogui
+    from humancursor import SystemCursor
 
-        profile = tempfile.mkdtemp(prefix="tellwire-profile-")
-        flags = [*browsers.arguments(told), f"--user-data-dir={profile}", "--kiosk", "--window-position=0,0"]
-        chromium = subprocess.Popen([told["browser"], *flags, told["url"]], stderr=subprocess.DEVNULL)
-        try:
-            time.sleep(SHOWN_S)
-            cursor = SystemCursor()
-            _click(cursor, boxes["agree-all"], dice)
-            for field, text in told["entries"].items():
-                _click(cursor, boxes[field], dice)
-                pyautogui.PAUSE = 0
-                for char in text:
-                    _strike(pyautogui, char, dice)
-            # What was typed may have made the page longer than it was.
-            _click(cursor, boxes["submit"], dice)
-            time.sleep(SENT_S)
-        finally:
-            chromium.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                chromium.wait(10.0)
-            shutil.rmtree(profile, ignore_errors=True)
+    profile = tempfile.mkdtemp(prefix="tellwire-profile-")
+    flags = [*browsers.arguments(told), f"--user-data-dir={profile}", "--kiosk", "--window-position=0,0"]
+    chromium = subprocess.Popen([told["browser"], *flags, told["url"]], stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(SHOWN_S)
+        cursor = SystemCursor()
+        _click(cursor, boxes["agree-all"], dice)
+        for field, text in told["entries"].items():
+            _click(cursor, boxes[field], dice)
+            pyautogui.PAUSE = 0
+            for char in text:
+                _strike(pyautogui, char, dice)
+        _click(cursor, boxes["submit"], dice)
+        time.sleep(SENT_S)
+    finally:
+        chromium.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            chromium.wait(10.0)
+        shutil.rmtree(profile, ignore_errors=True)
 
 
 def _click(cursor: Any, box: Box, dice: random.Random) -> None:
@@ -83,7 +76,7 @@ def _strike(pyautogui: Any, char: str, dice: random.Random) -> None:
 
 
 def _layout(told: dict[str, Any]) -> dict[str, Box]:
-    first = {**told, "tool": "playwright", "url": told["probe"], "headless": True, "viewport": SIZE}
+    first = {**told, "tool": "playwright", "url": told["probe"], "headless": True, "viewport": told["screen"]}
     with browsers.playwright(first) as browser:
         browsers.wait_for(browser, "document.documentElement.dataset.ready === 'true'")
         # The page shifts when it says what it is; and once more when it is agreed to.
@@ -91,28 +84,3 @@ def _layout(told: dict[str, Any]) -> dict[str, Box]:
         time.sleep(0.5)
         found: dict[str, Box] = browser.js(LAYOUT)
     return found
-
-
-@contextlib.contextmanager
-def _screen(told: dict[str, Any]) -> Iterator[str]:
-    """A display of its own, with a window manager, so that the window has the focus that a person's would have."""
-    size = f"{SIZE[0]}x{SIZE[1]}x24"
-    server = subprocess.Popen(
-        [told["xvfb"], "-displayfd", "1", "-screen", "0", size, "-nolisten", "tcp"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    manager = None
-    try:
-        assert server.stdout is not None
-        display = f":{server.stdout.readline().strip().decode()}"
-        manager = subprocess.Popen(
-            [told["window_manager"]], env={**os.environ, "DISPLAY": display}, stderr=subprocess.DEVNULL
-        )
-        yield display
-    finally:
-        for each in (manager, server):
-            if each is not None:
-                each.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    each.wait(5.0)

@@ -158,8 +158,8 @@ ATTACKS: Final[Sequence[Attack]] = (
         "patchright", "cursory", "virtual_camera_file", flow="kyc_capture", camera="file",
     ),
     _python(
-        "canvas-camera", "camera", "patchright", "cursory", "getUserMedia replaced: a canvas in place of a camera",
-        "patchright", "cursory", "canvas_camera", flow="kyc_capture", camera="hook",
+        "canvas-camera", "camera", "chromium_flags", "cursory", "getUserMedia replaced: a canvas in place of a camera",
+        "playwright", "chromium_flags", "cursory", "canvas_camera", flow="kyc_capture", camera="hook",
     ),
     _python(
         "replay-recorded", "replay", "patchright", "replay", "a recorded person's strokes and key times again",

@@ -40,6 +40,9 @@ class About(msgspec.Struct, kw_only=True):
     missing: dict[str, str]
     """By attack that was not run: why, and what to do."""
     notes: list[str]
+    load: float
+    """Load average of the machine over the last 15 minutes of the run."""
+    cores: int
 
 
 def interval95(found: int, sessions: int) -> tuple[float, float]:
@@ -256,6 +259,9 @@ def why(missed: Sequence[Trial], bar: float) -> str:
         parts.append(f"Fired: {told}.")
     elif peaks:
         parts.append("No signal fired.")
+    absent = Counter(name for trial in missed if trial.verdict is not None for name in trial.verdict.missing)
+    if absent:
+        parts.append(f"Never came: {', '.join(f'{name} ({count})' for name, count in absent.most_common())}.")
     return " ".join(parts) or "Nothing of it was scored."
 
 
@@ -307,6 +313,11 @@ def _made_by(about: About) -> list[str]:
         f"- `{about.command}`, seed {about.seed}, {about.sessions} sessions of each attack.",
         f"- tellwire {about.pipeline}, policy {about.policy}, Chromium {about.browser}.",
         *([f"- Models: {models}."] if models else []),
+        *_wrapped(
+            f"Load average {about.load:.1f} on {about.cores} cores: where it is above the cores, hands and browsers "
+            "were slower than usual, and facts of the device came later, or after the session had ended.",
+            "- ",
+        ),
         *_wrapped(
             "The seed decides what packages draw and what is typed; when events happen depends on the machine, so a "
             "second run finds about the same, not the same to the millisecond.",

@@ -19,6 +19,7 @@ from stream.demo.children import Child, python
 from stream.demo.page.door import DoorError
 from stream.redteam import strokes
 from stream.redteam.attacks import Attack
+from stream.redteam.display import SIZE, display
 from stream.redteam.forgers import SAMPLED, Forgery, Sample, forge
 from stream.redteam.sender import send
 from stream.redteam.tools import Tools, environment
@@ -139,6 +140,8 @@ class Run:
             seen = self._world.witness.settled(trial.session_id) if trial.is_done or trial.note else Seen()
             trial.verdict = judge(seen.events, self._bar)
             trial.refused += [f"dead letter {reason}" for reason in seen.buried]
+            if trial.is_done and not trial.refused and trial.verdict is None:
+                trial.note = "it went through the form, and no telemetry came of it"
             with self._keeping:
                 self._kept(trial, attack, seen)
         return trial
@@ -170,18 +173,20 @@ class Run:
         if attack.tool == "os_input":
             # Where things are on the page it learns in a session that is not judged.
             told["probe"] = self._world.invite("a look at the page", attack.flow, lambda _: None)
-            told |= {"xvfb": self._tools.display, "window_manager": self._tools.window_manager}
         log = self._world.folder / f"{attack.name}-{trial.number}.log"
-        display = None if attack.runner == "demo" else self._world.display
-        child = Child(
-            attack.name, command, log=log, env=environment(display), first_input=json.dumps(told).encode() + b"\n"
-        )
-        try:
-            status = child.wait(LONGEST_S)
-        finally:
-            child.ask_to_stop()
-            child.wait(_STOP_S)
+        # Pyautogui wants one even to be imported.
+        shown = not attack.headless or attack.hand.startswith("humancursor")
+        with display(self._tools.display if shown else None, self._tools.window_manager) as screen:
+            told["headless"] = told.get("headless") or screen is None
+            first_input = json.dumps(told).encode() + b"\n"
+            child = Child(attack.name, command, log=log, env=environment(screen), first_input=first_input)
+            try:
+                status = child.wait(LONGEST_S)
+            finally:
+                child.ask_to_stop()
+                child.wait(_STOP_S)
         trial.is_done = status == 0
+        trial.note = "" if trial.session_id else "it opened no session"
         if status:
             trial.note = _last_line(log) or f"ended with status {status}"
 
@@ -195,9 +200,10 @@ class Run:
             "tool": attack.tool,
             "hand": attack.hand,
             "seed": trial.seed,
-            "headless": attack.headless or self._world.display is None,
+            "headless": attack.headless,
             "entries": entries_of(trial.seed),
             "camera": attack.camera,
+            "screen": SIZE,
             "camera_file": str(self._world.folder / CAMERA_NAME),
         }
         if attack.hand == "replay":

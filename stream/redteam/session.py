@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -69,9 +70,7 @@ def run(plan: Plan, tools: Tools, tell: Callable[[str], None]) -> tuple[str, lis
         said = "refused" if trial.refused else verdict.action if verdict is not None else "nothing"
         tell(f"{done} of {total}: {trial.attack} #{trial.number}: {said}{f' ({trial.note})' if trial.note else ''}")
 
-    # Who would show a window gets a display, where there is one.
-    wants_display = any(attack.drives and not attack.headless for attack in able)
-    with world((tools.display, tools.window_manager) if wants_display else (None, None), tell) as attacked:
+    with world(tell) as attacked:
         team = Run(attacked, tools, seed=plan.seed, bar=loaded.policy.corroborate_at, data=plan.data, kept=kept)
         team.attack(able, plan.sessions, plan.at_once, told)
     about = About(
@@ -86,6 +85,8 @@ def run(plan: Plan, tools: Tools, tell: Callable[[str], None]) -> tuple[str, lis
         versions={attack.name: tools.versions(attack) for attack in able},
         missing=dict(plan.missing),
         notes=tools.notes(),
+        load=os.getloadavg()[2],
+        cores=os.cpu_count() or 1,
     )
     if recordings is not None and (why := recordings.close(msgspec.to_builtins(about))) is not None:
         tell(why)

@@ -136,5 +136,6 @@ def environment(display: str | None) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TELLWIRE_", "PYTHON"))}
     kept |= {"TZ": "Europe/Berlin", "LANG": "en_US.UTF-8", "PYTHONPATH": str(FOLDER.parent)}
     if display is not None:
-        kept["DISPLAY"] = display
+        # Nobody needs a key to that display, and python-xlib fails where there is no file of keys at all.
+        kept |= {"DISPLAY": display, "XAUTHORITY": os.devnull}
     return kept

@@ -12,19 +12,13 @@ from typing import Final
 
 import msgspec
 
-from features.signals import SIGNALS
+from models.device_risk import SignalScorer
 from schemas.risk import CHANNELS, ChannelName, RiskEvent, SignalValue
 
 WAYS: Final = ("device", "behaviour", "anomaly", "injection", "replay", "ring", "overall")
 """Ways to find a session, in the order of the report; `overall` is the decision."""
 _OF_CHANNEL: Final[Mapping[ChannelName, str]] = {name: "behaviour" if name == "bot" else name for name in CHANNELS}
-_OF_CATEGORY: Final = {
-    "automation": "device",
-    "device": "device",
-    "network": "device",
-    "behaviour": "behaviour",
-    "capture": "injection",
-}
+_CHANNEL_OF: Final = SignalScorer().channel_of
 _REPLAYED: Final = ("payload_replayed", "stroke_replayed", "capture_hash_reuse")
 """Signals that say that something came before, whatever their category."""
 
@@ -45,16 +39,15 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Every signal that fired and nothing excuses, with its severity."""
     first_by: list[str]
     """What stood behind the first decision against it: strong signals, else channels above the bar, else the rule."""
+    missing: list[str]
+    """Expected evidence that never came."""
     found_ms: int | None
     """From the first event received to the first decision against it, wall clock, ms."""
 
 
 def way_of(signal: str) -> str:
-    """The way that a signal belongs to; one that the table does not know is the device's."""
-    if signal in _REPLAYED:
-        return "replay"
-    definition = SIGNALS.get(signal)
-    return _OF_CATEGORY[definition.category] if definition is not None else "device"
+    """The way that a signal belongs to: its channel's, as the scorer has it."""
+    return "replay" if signal in _REPLAYED else _OF_CHANNEL[_CHANNEL_OF(signal)]
 
 
 def judge(events: Sequence[RiskEvent], bar: float) -> Verdict | None:
@@ -88,6 +81,7 @@ def judge(events: Sequence[RiskEvent], bar: float) -> Verdict | None:
         overall=max(event.scores.overall_anytime for event in ordered),
         signals=signals,
         first_by=first_by,
+        missing=last.missing_signals,
         found_ms=found_ms,
     )
 

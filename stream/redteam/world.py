@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import subprocess
 import tempfile
 import threading
 import time
@@ -32,7 +31,6 @@ DEAD_LETTERS: Final = "risk.deadletter"
 QUIET_S: Final = 1.0
 """A session is settled when all that it sent is answered, and nothing new came for so long."""
 SETTLED_S: Final = 20.0
-_DISPLAY_S: Final = 10.0
 
 
 class Seen(msgspec.Struct):
@@ -121,10 +119,9 @@ class Witness:
 class World:
     """The pipeline that is attacked, while it runs."""
 
-    def __init__(self, page: open_page.OpenPage, witness: Witness, display: str | None, folder: Path) -> None:
+    def __init__(self, page: open_page.OpenPage, witness: Witness, folder: Path) -> None:
         self._page = page
         self.witness = witness
-        self.display = display
         self.folder = folder
         """For logs and what attackers need; it goes with the world."""
 
@@ -144,8 +141,8 @@ class World:
 
 
 @contextlib.contextmanager
-def world(screen: tuple[str | None, str | None], tell: Callable[[str], None]) -> Iterator[World]:
-    """Bring everything up until the end of the block. `screen`: display server, window manager. Raises DemoError."""
+def world(tell: Callable[[str], None]) -> Iterator[World]:
+    """Bring everything up until the end of the block. Raises DemoError."""
     if (missing := open_page.missing()) is not None:
         msg = f"the page needs {missing}, which is not installed: install tellwire[gateway]"
         raise DemoError(msg)
@@ -167,7 +164,7 @@ def world(screen: tuple[str | None, str | None], tell: Callable[[str], None]) ->
             page.start()
             witness = Witness(found.properties)
             running.callback(witness.close)
-            yield World(page, witness, running.enter_context(_display(*screen)), folder)
+            yield World(page, witness, folder)
             dead = next((child for child in children if child.exit_code is not None), None)
             if dead is not None:
                 raise DemoError(dead.complaint())
@@ -175,31 +172,3 @@ def world(screen: tuple[str | None, str | None], tell: Callable[[str], None]) ->
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _display(xvfb: str | None, window_manager: str | None) -> Iterator[str | None]:
-    """Start a display that nobody sees, where there is a server for one; yields its name."""
-    if xvfb is None:
-        yield None
-        return
-    server = subprocess.Popen(  # noqa: S603 - an X server found on PATH
-        [xvfb, "-displayfd", "1", "-screen", "0", "1920x1080x24", "-nolisten", "tcp"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    started = [server]
-    try:
-        assert server.stdout is not None
-        number = server.stdout.readline().strip().decode()
-        if number and window_manager is not None:
-            # Without one no window has the focus that a person's would have.
-            env = {**parts.surroundings(), "DISPLAY": f":{number}"}
-            manager = subprocess.Popen([window_manager], env=env, stderr=subprocess.DEVNULL)  # noqa: S603 - as above
-            started.insert(0, manager)
-        yield f":{number}" if number else None
-    finally:
-        for each in started:
-            each.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                each.wait(_DISPLAY_S)

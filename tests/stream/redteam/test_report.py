@@ -20,7 +20,7 @@ from stream.redteam.world import Seen
 ABOUT = About(
     command="tellwire redteam", seed=1, sessions=2, pipeline="0.1.0", policy="default", models={}, bar=0.95,
     browser="156", versions={"playwright": {"playwright": "1.65"}}, missing={"pydoll": "not here: make redteam-tools"},
-    notes=["no display"],
+    notes=["no display"], load=1.5, cores=2,
 )  # fmt: skip
 ATTACKS = session.choose(["playwright", "pydoll", "agent", "nonce-reused"])
 
@@ -28,7 +28,8 @@ ATTACKS = session.choose(["playwright", "pydoll", "agent", "nonce-reused"])
 def trial(attack: str, number: int, *, action: str = "allow", refused: tuple[str, ...] = (), **found: float) -> Trial:
     verdict = Verdict(
         events=9, observed_s=9.5, action=action, rule="r", found_after_s=found, peaks={"bot": 0.91, "device": 0.2},
-        overall=0.9, signals={"rtt_zero": "weak"}, first_by=["webdriver_true"] if found else [], found_ms=3,
+        overall=0.9, signals={"rtt_zero": "weak"}, first_by=["webdriver_true"] if found else [],
+        missing=["device"], found_ms=3,
     )  # fmt: skip
     return Trial(
         attack=attack, number=number, seed=1, session_id=f"{attack}{number}", is_done=True, refused=list(refused),
@@ -64,6 +65,7 @@ def test_what_slips_through_has_a_reason() -> None:
     said = why([TRIALS[2]], 0.95)
     assert "bot 0.91, device 0.20 (bar 0.95)" in said
     assert "`rtt_zero` (weak, 1)" in said
+    assert "Never came: device (1)." in said
     assert "reached the bar" not in said
     assert "reached the bar" in why([TRIALS[2]], 0.9)
 

@@ -96,4 +96,5 @@ def test_a_session_without_events_has_no_verdict() -> None:
 
 def test_every_signal_belongs_to_a_way() -> None:
     assert {way_of(name) for name in SIGNALS} <= set(WAYS) - {"overall"}
+    assert way_of("virtual_camera_label") == "injection"
     assert way_of("a signal of tomorrow") == "device"
