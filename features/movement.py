@@ -212,6 +212,9 @@ def _salt() -> int:
 def _entry_point(salt: int) -> Callable[..., Any]:
     @numba.njit(nogil=True, cache=True, error_model="numpy")
     def fold_rows(states, offset, rows, data, starts, ends, found, log_ms, event):  # type: ignore[no-untyped-def]
+        for row in rows:
+            if not 0 <= row < len(states):
+                return -1
         at = salt & 0
         for i in range(len(starts)):
             d = data[starts[i] : ends[i]]
@@ -244,11 +247,13 @@ def movements_of(states: npt.NDArray[np.float32], rows: npt.NDArray[np.int32], c
     where rows don't fit.
     """
     n = len(columns)
-    if len(rows) != n or (n and not (rows.min() >= 0 and rows.max() < len(states))):
-        msg = f"{n} events need {n} rows within 0..{len(states) - 1}"
-        raise ValueError(msg)
     most = MOST_AN_EVENT * n
     found, log_ms = np.empty((most, WIDTH), dtype=np.float32), np.empty(most)
     event = np.empty(most, dtype=np.int64)
-    count = _fold_rows(states, OFFSET, rows, columns.data, columns.starts, columns.ends, found, log_ms, event)
+    data, starts, ends = columns.data, columns.starts, columns.ends
+    # The kernel looks at the rows: what numpy would take for it costs more than a small segment.
+    count = _fold_rows(states, OFFSET, rows, data, starts, ends, found, log_ms, event) if len(rows) == n else -1
+    if count < 0:
+        msg = f"{n} events need {n} rows within 0..{len(states) - 1}"
+        raise ValueError(msg)
     return Movements(found[:count], log_ms[:count], event[:count])

@@ -138,8 +138,9 @@ class MovementLookup:
     def unanswered(self, owned: OwnedPartition, session_ids: Iterable[str]) -> list[Waiting]:
         """Movements of earlier chunks that nobody has asked about here, or in vain."""
         found = []
+        peek = owned.sessions.peek
         for session_id in session_ids:
-            meta = owned.sessions.peek(session_id)
+            meta = peek(session_id)
             if meta is None or meta.movements is None or not meta.movements.pending:
                 continue
             known = owned.near.get(session_id, {})
