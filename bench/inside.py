@@ -33,7 +33,7 @@ def chunk_to_json(events: int = EVENTS, records: int = RECORDS) -> float:
 async def _measured(events: int, records: int) -> float:
     made = list(workload(SESSIONS + events, sessions=SESSIONS, in_turn=True))
     found = [FakeRecord(number, value, key, START_MS + number // 20) for number, (key, value) in enumerate(made)]
-    world = World()
+    world = World(movements=True)
     await world.store.open()
     refresh_ms = PipelineSettings().counters_refresh_ms
     pipeline, owned = world.pipeline(sessions=10 * SESSIONS, refresh_ms=refresh_ms), await world.owned()

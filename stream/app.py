@@ -23,7 +23,7 @@ from stream.door import Door
 from stream.evaluation import Evaluator
 from stream.garbage import Rests, quiet_garbage_collector
 from stream.metrics import Metrics
-from stream.movements import MovementLookup
+from stream.movements import lookup_of
 from stream.outgoing import FEATURES_TOPIC, RISK_TOPIC
 from stream.ownership import Ownership
 from stream.partition import OwnedPartition
@@ -119,7 +119,7 @@ class Worker:
         self._life = Lifecycle(self.app, self.transport, self.metrics, settings, stop)
         self.health = self._life.health
         publish = self.transport.producer.produce_batch
-        movements = self._lookup(settings)
+        movements = lookup_of(settings.replay, self.store, self._refs, self.metrics)
         self._pipeline = Pipeline(
             evaluator=Evaluator(
                 self.artefacts,
@@ -148,22 +148,6 @@ class Worker:
         self.app.timer(1.0)(self._tick)
         self.app.timer(CHECK_S)(self._look_at_store)
         self.metrics.build_info.labels(__version__, REGISTRY_HASH[:12]).set(1)
-
-    def _lookup(self, settings: Settings) -> MovementLookup | None:
-        """Return what compares movements, its kernels loaded; None where that is switched off."""
-        replay = settings.replay
-        if not replay.enabled:
-            return None
-        lookup = MovementLookup(
-            self.store,
-            self._refs.derived("movements"),
-            self.metrics,
-            ttl_s=replay.ttl_s,
-            buckets=replay.buckets,
-            timeout_s=replay.timeout_s,
-        )
-        lookup.warm_up()
-        return lookup
 
     def run(self) -> None:
         """Run until a signal stops it; everything in flight is finished first."""

@@ -37,6 +37,8 @@ from models.movement_match import (
 from stream.batch import Batch, Item, Waiting
 from stream.metrics import Metrics
 from stream.partition import OwnedPartition
+from stream.refs import RefHasher
+from stream.settings import ReplaySettings
 from stream.state import StateStore, StoreError
 from stream.state.movements import MovementAsk
 
@@ -189,6 +191,22 @@ class MovementLookup:
                 self._spaces.clear()
             found = self._spaces[tenant] = self._key.tag("tenant", tenant, size=8).hex()
         return found
+
+
+def lookup_of(settings: ReplaySettings, store: StateStore, refs: RefHasher, metrics: Metrics) -> MovementLookup | None:
+    """Return what compares movements, its kernels loaded; None where that is switched off."""
+    if not settings.enabled:
+        return None
+    lookup = MovementLookup(
+        store,
+        refs.derived("movements"),
+        metrics,
+        ttl_s=settings.ttl_s,
+        buckets=settings.buckets,
+        timeout_s=settings.timeout_s,
+    )
+    lookup.warm_up()
+    return lookup
 
 
 @asynccontextmanager

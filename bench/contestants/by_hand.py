@@ -25,6 +25,7 @@ from stream.deadletter import DeadLetterLimit
 from stream.evaluation import Evaluator
 from stream.garbage import quiet_garbage_collector
 from stream.metrics import Metrics
+from stream.movements import lookup_of
 from stream.partition import OwnedPartition
 from stream.pipeline import Pipeline
 from stream.process import make_store
@@ -89,6 +90,8 @@ async def run(loop: asyncio.AbstractEventLoop) -> None:
     bootstrap = settings.kafka.bootstrap_servers
     store = make_store(settings.redis, f"{STATE_VERSION}.{PARTITIONS}")
     await store.open()
+    refs, metrics = RefHasher(settings.keys), Metrics()
+    movements = lookup_of(settings.replay, store, refs, metrics)
     pipeline = Pipeline(
         evaluator=Evaluator(
             SimpleNamespace(current=Engine.load()),
@@ -96,14 +99,16 @@ async def run(loop: asyncio.AbstractEventLoop) -> None:
             FeatureSampler(settings.pipeline.features_sessions_per_s, settings.pipeline.features_share),
             settings.keys.ref_key_version,
             lambda: time.time_ns() // 1_000_000,
+            movements,
         ),
         store=store,
         publish=Publisher(bootstrap, loop).publish,
-        refs=RefHasher(settings.keys),
-        metrics=Metrics(),
+        refs=refs,
+        metrics=metrics,
         session_ttl_ms=settings.redis.session_ttl_s * 1000,
         counters_refresh_ms=settings.pipeline.counters_refresh_ms,
         cached_sessions=lambda: settings.pipeline.cached_sessions // PARTITIONS,
+        movements=movements,
     )
     its_id = topic_id(bootstrap, TOPIC)
     owned = [
