@@ -16,7 +16,7 @@ from features.session import STATE_VERSION
 from features.session import decode as decode_state
 from features.session import encode as encode_state
 from stream.state import ConnectionOptions, RedisStore
-from stream.state.counters import ENTRY
+from stream.state.counters import COUNTERS_VERSION, ENTRY
 from stream.state.keys import Keys
 from tests.fault import observe, replay
 from tests.fault.observe import Commit, Evidence
@@ -47,7 +47,7 @@ def sound(_redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) 
 
 
 async def process(pipeline: Pipeline, records: Sequence[FakeRecord]) -> Evidence:
-    world = World()
+    world = World(movements=True)
     options = ConnectionOptions(url=pipeline.redis.url, cluster=False, timeout_s=10)
     store = RedisStore(options, state_version=f"{STATE_VERSION}.{pipeline.partitions}", prefix=replay.PREFIX)
     await store.open()
@@ -217,7 +217,7 @@ def invent_a_session(pipeline: Pipeline, evidence: Evidence) -> bytes:
 
 
 def count_a_member_more(pipeline: Pipeline, _: Evidence) -> bytes:
-    key = next(key for key in pipeline.stored_keys() if b":e" in key)
+    key = next(key for key in pipeline.stored_keys() if f":c{COUNTERS_VERSION}:e".encode() in key)
     with pipeline.redis.client() as client:
         tag, _ = ENTRY.unpack_from(client.get(key))
         client.append(key, ENTRY.pack(tag, b"12345678"))

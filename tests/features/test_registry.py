@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from features import document
+from features import document, movement
 from features.fold import STATE_WIDTH
 from features.registry import (
     FAMILIES,
@@ -59,7 +59,8 @@ def test_absolute_speed_and_times_are_no_bot_inputs() -> None:
 
 
 def test_offsets_follow_the_order_of_families() -> None:
-    assert sum(t.width for t in TABLES) == STATE_WIDTH
+    assert sum(t.width for t in TABLES) == movement.OFFSET
+    assert movement.OFFSET + movement.T.width == STATE_WIDTH
     for table in TABLES:
         at = feature_offset(table.family)
         assert list(FEATURES[at : at + table.count]) == table.features

@@ -193,6 +193,8 @@ class NaiveScoring:
         weights = dict(named)
         if "injection" not in named and "device" in named:
             weights["injection"] = named["device"]
+        if "replay" not in named and "bot" in named:
+            weights["replay"] = named["bot"]
         needs = {"anomaly": "snapshot", "bot": "models", "device": "models"}
         now: dict[str, float] = {}
         anytime: dict[str, float] = {}
