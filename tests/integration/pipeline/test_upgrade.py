@@ -90,7 +90,7 @@ def test_another_state_version_and_the_way_back_change_no_score(pipeline: Pipeli
     oracle = Oracle(Engine.load(), RefHasher(KeySettings(ref_key=REF_KEY)))
     for record in ledger.read_topic(pipeline.broker.bootstrap, "capture.telemetry"):
         event = published[record.partition, record.offset]
-        expected = oracle.evaluate(record.value or b"", event.ingested_at, event.velocity, event.degraded)
+        expected = oracle.evaluate(record.value or b"", event.ingested_at, event.velocity, event.degraded, told=event)
         assert expected is not None
         assert (expected.scores, expected.decision, expected.reasons) == (event.scores, event.decision, event.reasons)
         assert not event.state_cold
