@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from features.automation import LEGAL_MEMORY_GIB, MAX_CORES, Found
-from features.hardware import cores_fit
+from features.hardware import cores_are_usual, cores_fit, memory_fits, memory_is_told, screen_fits
 from features.meta import Meta
 from features.useragent import browser_of, is_emulator, is_mobile, os_of, platform_os
 from schemas.telemetry import Device, Scope, Telemetry
@@ -53,10 +53,12 @@ def _hardware(device: Device, found: Found) -> None:
     cores, memory = device.hardware_concurrency, device.device_memory_gib
     if cores is not None and (cores == 0 or cores > MAX_CORES):
         found["impossible_hardware"] = float(cores)
-    elif memory is not None and memory not in LEGAL_MEMORY_GIB:
+    elif memory is not None and (memory not in LEGAL_MEMORY_GIB or not memory_is_told(memory, device.user_agent or "")):
         found["impossible_hardware"] = memory
-    if cores is not None and device.gpu_renderer and cores_fit(device.gpu_renderer, cores) is False:
-        found["cores_gpu_mismatch"] = float(cores)
+    if cores is not None and not cores_are_usual(cores, os_of(device.user_agent or "")):
+        found["cores_unusual"] = float(cores)
+    if device.gpu_renderer:
+        _graphics(device, device.gpu_renderer, found)
     for avail, whole in (
         (device.avail_width_px, device.screen_width_px),
         (device.avail_height_px, device.screen_height_px),
@@ -67,6 +69,28 @@ def _hardware(device: Device, found: Found) -> None:
         found["canvas_noise"] = True
     if device.audio_stable is False:
         found["audio_noise"] = True
+
+
+def _graphics(device: Device, renderer: str, found: Found) -> None:
+    """Add what is not of the machine that the graphics are of."""
+    cores, memory, agent = device.hardware_concurrency, device.device_memory_gib, device.user_agent or ""
+    if cores is not None:
+        fits = cores_fit(renderer, cores)
+        if fits is False:
+            found["cores_gpu_mismatch"] = float(cores)
+        if fits is not None:
+            # The chip says more than what is usual.
+            found.pop("cores_unusual", None)
+    if memory is not None and memory_fits(renderer, memory, agent) is False:
+        found["memory_gpu_mismatch"] = memory
+    width, height = device.screen_width_px, device.screen_height_px
+    if (
+        os_of(agent) == "macos"
+        and width is not None
+        and height is not None
+        and screen_fits(renderer, width, height) is False
+    ):
+        found["screen_gpu_mismatch"] = f"{width:.0f}x{height:.0f}"
 
 
 def _engine(device: Device, found: Found) -> None:

@@ -85,10 +85,14 @@ _EVASIONS = """
 ## Fingerprints that evasion tools draw
 
 Fingerprints drawn from the published networks that such tools use, as they draw them: every attribute by the user agent
-alone, so that graphics and cores are of different machines. How often one shows it, by the browser claimed; how often
-people do is above, and no recorded people use a Mac. Nothing is learnt from either: the makers' specifications say
-which processors have which graphics, and which families are listed was settled with an eye on which occur. Browsers
-that don't name their graphics (Safari, phones) show nothing here, and discrete cards go with any processor.
+alone, so that graphics, cores, memory and screen are of different machines. How often one shows it, by the browser
+claimed; how often people do is above, and no recorded people use a Mac. Nothing is learnt from people: the makers'
+specifications say which processors, memory and screens go with which graphics; which chips are listed was settled with
+an eye on which occur in the networks, and from which Chrome on memory above 8 GiB is told is read off the networks.
+Browsers that don't name their graphics (Safari, phones) show nothing here, and discrete cards go with any processor.
+What people could add was measured and does not ship: log-odds of the pairs of graphics, cores, memory and screen,
+learnt from half of the recorded people, find 15 % of those drawn for Windows at 1 % of the other half alone, and 5 to
+7 % more beside `cores_gpu_mismatch` at the same 1 %.
 
 | browser claimed | signal | fires for | of | rate |
 |---|---|---|---|---|

@@ -13,7 +13,10 @@ RATES: Final[dict[str, dict[str, tuple[int, int]]]] = {
         "ua_platform_mismatch": (0, 6926),
         "gpu_os_mismatch": (0, 6926),
         "screen_contradiction": (0, 6926),
-        "cores_gpu_mismatch": (38, 6926),
+        "cores_gpu_mismatch": (18, 6926),
+        "cores_unusual": (25, 6926),
+        "memory_gpu_mismatch": (0, 6926),
+        "screen_gpu_mismatch": (0, 6926),
     },
     "user_agents_intoli": {
         "headless_ua": (0, 3433),
@@ -32,10 +35,45 @@ RATES: Final[dict[str, dict[str, tuple[int, int]]]] = {
 """(people for whom it fires, people) by recording and signal."""
 
 EVASIONS: Final[dict[str, dict[str, tuple[int, int]]]] = {
-    "windows chrome": {"cores_gpu_mismatch": (486, 3013), "any medium or strong": (502, 3013)},
-    "macos chrome": {"cores_gpu_mismatch": (480, 933), "any medium or strong": (484, 933)},
-    "macos safari": {"cores_gpu_mismatch": (0, 463), "any medium or strong": (0, 463)},
-    "ios safari": {"cores_gpu_mismatch": (0, 333), "any medium or strong": (1, 333)},
-    "linux chrome": {"cores_gpu_mismatch": (21, 118), "any medium or strong": (33, 118)},
+    "windows chrome": {
+        "cores_gpu_mismatch": (1240, 3013),
+        "cores_unusual": (42, 3013),
+        "memory_gpu_mismatch": (0, 3013),
+        "screen_gpu_mismatch": (0, 3013),
+        "any of these": (1282, 3013),
+        "any medium or strong": (1253, 3013),
+    },
+    "macos chrome": {
+        "cores_gpu_mismatch": (552, 933),
+        "cores_unusual": (0, 933),
+        "memory_gpu_mismatch": (211, 933),
+        "screen_gpu_mismatch": (173, 933),
+        "any of these": (686, 933),
+        "any medium or strong": (688, 933),
+    },
+    "macos safari": {
+        "cores_gpu_mismatch": (0, 463),
+        "cores_unusual": (0, 463),
+        "memory_gpu_mismatch": (0, 463),
+        "screen_gpu_mismatch": (0, 463),
+        "any of these": (0, 463),
+        "any medium or strong": (0, 463),
+    },
+    "ios safari": {
+        "cores_gpu_mismatch": (0, 333),
+        "cores_unusual": (0, 333),
+        "memory_gpu_mismatch": (0, 333),
+        "screen_gpu_mismatch": (0, 333),
+        "any of these": (0, 333),
+        "any medium or strong": (1, 333),
+    },
+    "linux chrome": {
+        "cores_gpu_mismatch": (45, 118),
+        "cores_unusual": (6, 118),
+        "memory_gpu_mismatch": (0, 118),
+        "screen_gpu_mismatch": (0, 118),
+        "any of these": (51, 118),
+        "any medium or strong": (56, 118),
+    },
 }
 """(drawn fingerprints in which it fires, drawn) by claimed platform."""

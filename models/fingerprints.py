@@ -61,6 +61,7 @@ SHOWN: Final[dict[str, tuple[str, ...]]] = {
     PEOPLE: (
         *("headless_ua", "plugins_inconsistent", "headless_like", "impossible_hardware", "software_renderer"),
         *("emulator", "ua_platform_mismatch", "gpu_os_mismatch", "screen_contradiction", "cores_gpu_mismatch"),
+        *("cores_unusual", "memory_gpu_mismatch", "screen_gpu_mismatch"),
     ),
     TRAFFIC: ("headless_ua", "plugins_inconsistent", "rtt_zero", "emulator", "ua_platform_mismatch"),
 }
@@ -71,7 +72,8 @@ EVASIONS: Final = 5_000
 EVASION_SEED: Final = 8
 LEAST_DRAWN: Final = 100
 """Platforms that fewer of the drawn fingerprints claim are left out."""
-CONSISTENCY: Final = "cores_gpu_mismatch"
+CONSISTENCY: Final = ("cores_gpu_mismatch", "cores_unusual", "memory_gpu_mismatch", "screen_gpu_mismatch")
+ANY_MISMATCH: Final = "any of these"
 ANY_SIGNAL: Final = "any medium or strong"
 SESSIONS: Final = "sessions"
 """Sessions of people, recorded by seven instruments."""
@@ -98,6 +100,9 @@ def devices(folder: Path, recording: str) -> Iterator[tuple[Device, int]]:
     columns = _FIELDS[recording]
     for row in pq.read_table(folder / "fingerprints" / f"{recording}.parquet").to_pylist():
         known = {name: row[column] for name, column in columns.items() if row[column] is not None}
+        if "Brave" in (row.get("brands") or ""):
+            # It says so in the page, too, which this recording did not ask; one that a program only claims does not.
+            known["resist_fingerprinting"] = True
         rtt = _rtt_of(row)
         if rtt is not None:
             known["rtt_ms"] = rtt
@@ -184,10 +189,13 @@ def evasion_rates(folder: Path) -> dict[str, dict[str, Rate]]:
     for platform, device in draw(folder / "fingerprints" / "apify_networks", EVASIONS, EVASION_SEED):
         drawn[platform] += 1
         names = signals_of(device)
+        held = names & set(CONSISTENCY)
         strong = any(SIGNALS[name].severity != "weak" for name in names)
-        fired.setdefault(platform, Counter()).update([*names & {CONSISTENCY}, *([ANY_SIGNAL] if strong else [])])
+        fired.setdefault(platform, Counter()).update(
+            [*held, *([ANY_MISMATCH] if held else []), *([ANY_SIGNAL] if strong else [])]
+        )
     return {
-        platform: {name: Rate(fired[platform][name], n) for name in (CONSISTENCY, ANY_SIGNAL)}
+        platform: {name: Rate(fired[platform][name], n) for name in (*CONSISTENCY, ANY_MISMATCH, ANY_SIGNAL)}
         for platform, n in drawn.most_common()
         if n >= LEAST_DRAWN
     }
@@ -209,8 +217,9 @@ def render(found: Mapping[str, Mapping[str, Rate]], evasions: Mapping[str, Mappi
     lines += ["}", '"""(people for whom it fires, people) by recording and signal."""', ""]
     lines += ["EVASIONS: Final[dict[str, dict[str, tuple[int, int]]]] = {"]
     for platform, by_name in evasions.items():
-        cells = ", ".join(f'"{name}": ({rate.fired}, {rate.people})' for name, rate in by_name.items())
-        lines.append(f'    "{platform}": {{{cells}}},')
+        lines.append(f'    "{platform}": {{')
+        lines += [f'        "{name}": ({rate.fired}, {rate.people}),' for name, rate in by_name.items()]
+        lines.append("    },")
     lines += ["}", '"""(drawn fingerprints in which it fires, drawn) by claimed platform."""']
     return "\n".join(lines) + "\n"
 

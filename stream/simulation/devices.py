@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from features.hardware import cores_fit
+from features.hardware import cores_fit, memory_fits, screen_fits
 from schemas.telemetry import Device, Network, Scope, Viewport
 
 Rng = np.random.Generator
@@ -58,7 +58,7 @@ _INTEL = (
 )
 _IRIS = (
     "Google Inc. (Intel)",
-    _D3D.format(vendor="Intel", model="Intel(R) Iris(R) Xe Graphics (0x000046A6)"),
+    _D3D.format(vendor="Intel", model="Intel(R) Iris(R) Xe Graphics (0x00009A49)"),
 )
 _NVIDIA = (
     "Google Inc. (NVIDIA)",
@@ -180,6 +180,10 @@ def machine(rng: Rng, names: tuple[str, ...]) -> Machine:
     chromium, gecko = profile.engine == "chromium", profile.engine == "gecko"
     cores = int(rng.choice([each for each in profile.cores if cores_fit(gpu_renderer, each) is not False]))
     memory = float(rng.choice([4.0, 8.0, 8.0])) if chromium else None
+    if memory is not None and memory_fits(gpu_renderer, memory, profile.user_agent) is False:
+        memory = 8.0
+    if screen_fits(gpu_renderer, width, height) is False:
+        width, height, ratio = profile.screens[0]
     rendering = f"{profile.name}/{gpu_renderer}/{int(rng.integers(3))}"
     device = Device(
         user_agent=profile.user_agent,

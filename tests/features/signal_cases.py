@@ -28,6 +28,7 @@ from tests.features.test_signals import (
 
 Fired = Callable[[], Any]
 
+MAC_CHROME = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 Chrome/{version}.0.0.0 Safari/537.36"
 STEADY = [i / 30.0 for i in range(40)]
 LIVE = [i / 30.0 + 0.002 * ((i * 7) % 5) for i in range(40)]
 
@@ -126,6 +127,19 @@ def graphics(renderer: str, cores: int) -> dict[str, Any]:
     return fired(build.event(device=Device(gpu_renderer=renderer, hardware_concurrency=cores)))
 
 
+def mac(chip: str, version: int = 150, **more: Any) -> dict[str, Any]:
+    """Signals of a Mac's Chrome; memory: GiB, screen: CSS px."""
+    width, height = more.get("screen", (None, None))
+    device = Device(
+        user_agent=MAC_CHROME.format(version=version),
+        gpu_renderer=f"ANGLE (Apple, ANGLE Metal Renderer: {chip}, Unspecified Version)",
+        device_memory_gib=more.get("memory"),
+        screen_width_px=width,
+        screen_height_px=height,
+    )
+    return fired(build.event(device=device))
+
+
 def failing(kind: str) -> Fired:
     return lambda: upstream(told(kind, "fail"))
 
@@ -150,6 +164,9 @@ FIRES: dict[str, Fired] = {
     "clock_backwards": lambda: clocks(100_000, 0),
     "sdk_obsolete": lambda: fired(of_collector("0.0.9")),
     "cores_gpu_mismatch": lambda: graphics("ANGLE (Apple, ANGLE Metal Renderer: Apple M1, Unspecified Version)", 10),
+    "cores_unusual": lambda: fired(build.event(device=Device(user_agent=CHROME, hardware_concurrency=7))),
+    "memory_gpu_mismatch": lambda: mac("Apple M1", memory=4.0),
+    "screen_gpu_mismatch": lambda: mac("Apple M1", screen=(1512, 982)),
     "emulator": lambda: fired(build.event(device=Device(user_agent=ANDROID.replace("Pixel 8", "sdk_gphone64_x86_64")))),
     "ip_change_mid_session": lambda: addresses("i1", "i2"),
     "locale_country_mismatch": lambda: fired(build.event(device=changed(), network=Network(ip_country="BR"))),
@@ -241,7 +258,11 @@ SILENT: dict[str, Fired] = {
     "window_zero": on_device(outer_width_px=0.0, has_focus=False),
     "headless_like": on_device(timezone="UTC", avail_height_px=1080),
     "stealth_patch": on_device(native_functions_patched=[]),
-    "impossible_hardware": on_device(hardware_concurrency=64, device_memory_gib=32.0),
+    "impossible_hardware": lambda: (
+        fired(build.event(device=changed(hardware_concurrency=64, device_memory_gib=8.0)))
+        | fired(build.event(device=changed(user_agent=CHROME.replace("/130.", "/150."), device_memory_gib=32.0)))
+        | fired(build.event(device=Device(user_agent=FIREFOX, device_memory_gib=32.0)))
+    ),
     "software_renderer": lambda: (
         fired(build.event(device=Device(user_agent=ANDROID, gpu_renderer="SwiftShader")))
         | fired(build.event(device=Device(gpu_renderer="SwiftShader")))
@@ -257,6 +278,18 @@ SILENT: dict[str, Fired] = {
         | graphics("ANGLE (NVIDIA, NVIDIA GeForce RTX 3060 Direct3D11 vs_5_0 ps_5_0, D3D11)", 3)
         | graphics("ANGLE (Intel, Intel(R) UHD Graphics 620 Direct3D11 vs_5_0 ps_5_0, D3D11)", 8)
         | fired(build.event(device=Device(hardware_concurrency=3)))
+    ),
+    "cores_unusual": lambda: (
+        fired(build.event(device=Device(user_agent=CHROME, hardware_concurrency=8)))
+        | fired(build.event(device=Device(user_agent=MAC_CHROME.format(version=150), hardware_concurrency=11)))
+        | fired(build.event(device=Device(hardware_concurrency=7)))
+        # A processor with these graphics has 5.
+        | graphics("ANGLE (Intel, Intel(R) UHD Graphics (0x000046B3) Direct3D11 vs_5_0 ps_5_0, D3D11)", 5)
+    ),
+    # A monitor goes with any Mac; 8 is what an older browser tells of 16.
+    "memory_gpu_mismatch": lambda: mac("Apple M1", memory=16.0) | mac("Apple M4", 146, memory=8.0) | mac("Apple M4"),
+    "screen_gpu_mismatch": lambda: (
+        mac("Apple M1", screen=(2560, 1440)) | mac("Apple M3", screen=(1512, 982)) | mac("Apple M1, or similar")
     ),
     "touch_mismatch": lambda: fired(build.event(device=Device(user_agent=IPHONE, max_touch_points=None))),
     "screen_contradiction": on_device(avail_width_px=1920, avail_height_px=None),

@@ -107,6 +107,7 @@ DEVICE_CUES: list[tuple[str, Device]] = [
     ("stealth_patch", changed(native_functions_patched=["Function.prototype.toString"])),
     ("impossible_hardware", changed(hardware_concurrency=128)),
     ("impossible_hardware", changed(device_memory_gib=3.0)),
+    ("impossible_hardware", changed(device_memory_gib=16.0)),
     ("software_renderer", changed(gpu_renderer="Google SwiftShader")),
     ("worker_window_mismatch", changed(worker=Scope(platform="Linux x86_64"))),
     ("worker_window_mismatch", changed(iframe=Scope(languages=["en"]))),
