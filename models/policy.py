@@ -6,6 +6,7 @@ A wrong file gives one line: where in the file, what it is, and what is allowed.
 import hashlib
 import importlib.resources
 import math
+import re
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
@@ -25,6 +26,10 @@ Threshold = Annotated[float, Meta(gt=0.0, le=1.0)]
 Block = Literal["pointer", "touch", "scroll", "keys", "motion", "form", "focus", "device", "capture", "network"]
 MAX_POLICY_BYTES: Final = 256 * 1024
 ACTION_RANK: Final = {"allow": 0, "step_up": 1, "block": 2}
+_MOST_PARTS: Final = 32
+_PART: Final = r"[^\s.=\[\]{},#]"
+_DEEP_NAME: Final = re.compile(rf"(?<!{_PART})(?:{_PART}++[ \t]*+\.[ \t]*+){{{_MOST_PARTS}}}")
+"""A dotted name of so many parts: the reader of TOML takes time that grows with their cube."""
 
 
 class Bands(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,7 +41,7 @@ class Bands(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FlowPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What holds in one flow. Without `block_at` nothing blocks there: no score, and no rule may."""
+    """What holds in one flow. Without `block_at` nothing blocks there: no score; no rule and no `on_degraded` may."""
 
     weights: dict[ChannelName, Threshold]
     step_up_at: Threshold
@@ -72,7 +77,7 @@ class VelocityCondition(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         "ip_countries",
     ]
     window: Literal["m5", "h1", "h24"]
-    at_least: Annotated[int, Meta(ge=1)]
+    at_least: Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -137,11 +142,17 @@ def parse_policy(data: bytes, name: str, *, known_signals: Collection[str] | Non
     if len(data) > MAX_POLICY_BYTES:
         raise PolicyError(f"policy {name}: has {len(data)} bytes, at most {MAX_POLICY_BYTES} are allowed")
     try:
-        policy = msgspec.convert(tomllib.loads(data.decode()), type=Policy)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PolicyError(f"policy {name}: not TOML: {error}") from None
+        text = data.decode()
+        _check_names(text, name)
+        policy = msgspec.convert(tomllib.loads(text), type=Policy)
+    except PolicyError:
+        raise
     except msgspec.ValidationError as error:
         raise PolicyError(f"policy {name}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        # Beside its own error and that of bytes that are no UTF-8, the reader of TOML raises a plain ValueError for
+        # numbers of thousands of digits.
+        raise PolicyError(f"policy {name}: not TOML: {error}") from None
     _check_bands(policy, name)
     for flow in FLOWS:
         if flow not in policy.flows:
@@ -150,6 +161,13 @@ def parse_policy(data: bytes, name: str, *, known_signals: Collection[str] | Non
     _check_rules(policy, name, known_signals)
     revision = hashlib.sha256(msgspec.json.encode(policy, order="sorted")).hexdigest()
     return LoadedPolicy(policy, revision)
+
+
+def _check_names(text: str, name: str) -> None:
+    deep = _DEEP_NAME.search(text)
+    if deep is not None:
+        line = text.count("\n", 0, deep.start()) + 1
+        raise PolicyError(f"policy {name}: line {line} has a name of more than {_MOST_PARTS} parts")
 
 
 def _check_bands(policy: Policy, name: str) -> None:
@@ -167,6 +185,11 @@ def _check_flow(flow: str, rules: FlowPolicy, name: str) -> None:
         raise PolicyError(f"{where}.weights` sum to {total:g}; they must sum to 1")
     if rules.block_at is not None and rules.block_at < rules.step_up_at:
         raise PolicyError(f"{where}.block_at` is {rules.block_at}; it must be at least step_up_at, {rules.step_up_at}")
+    if rules.on_degraded == "block" and rules.block_at is None:
+        raise PolicyError(
+            f"{where}.on_degraded` is block, and the flow has no block_at: nothing blocks there; use step_up, or "
+            "give it block_at (at 1.0 only rules and on_degraded block)"
+        )
     if flow == "recovery" and rules.on_degraded == "allow":
         raise PolicyError(f"{where}.on_degraded` is allow; account recovery never fails open: step_up or block")
     for field, values in (("step_up_methods", rules.step_up_methods), ("expected_evidence", rules.expected_evidence)):
@@ -197,6 +220,10 @@ def _check_rules(policy: Policy, name: str, known_signals: Collection[str] | Non
                 f"{where} blocks on {behaviour[0]}, which is behaviour, and behaviour alone never blocks; add severity"
             )
         excused = rule.unless if isinstance(rule.unless, list) else []
+        if rule.any_signal is not None and set(rule.any_signal) <= set(excused):
+            raise PolicyError(
+                f"{where} can never hold: each signal of any_signal is in unless, too; take it out of one of the two"
+            )
         named = [*(rule.any_signal or []), *(rule.severity.exclude if rule.severity else []), *excused]
         if isinstance(rule.step_up_methods, list) and rule.action != "step_up":
             raise PolicyError(f"{where} has step_up_methods, but its action is {rule.action}; they go with step_up")

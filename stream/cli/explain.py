@@ -48,16 +48,24 @@ def explain(
     from rich.console import Console
 
     from stream.cli.failures import CommandError
+    from stream.cli.files import check_out_file, held_in
     from stream.explain import terminal
+    from stream.explain.story import story_of
     from stream.explain.trail import trail_of
+    from stream.plain_text import printable
 
+    _check_id(session)
     if out is not None:
-        _check_out(out)
-    story = _from_files(session, from_file) if from_file else _from_topics(session, since, config, every_partition)
+        check_out_file(out, (".html", ".htm"))
+    story = (
+        story_of(held_in(from_file, session), session)
+        if from_file
+        else _from_topics(session, since, config, every_partition)
+    )
     if story is None:
         where = "in these files" if from_file else f"on risk.events since {since}"
         hint = "" if from_file else "; look further back with --since, or in all partitions with --every-partition"
-        msg = f"no risk event of session {session} is {where}{hint}"
+        msg = f"no risk event of session {printable(session)} is {where}{hint}"
         raise CommandError(msg)
     trail = trail_of(story.telemetry)
     if as_json:
@@ -74,26 +82,6 @@ def explain(
         typer.echo(f"{out} holds the page", err=True)
 
 
-def _from_files(session: str, files: list[Path]) -> "Story | None":
-    from models.dataset import RECORD_ENDINGS, DatasetError
-    from stream.cli.failures import CommandError, UsageError
-    from stream.explain.story import story_of
-    from stream.session_log import Lines
-
-    for file in files:
-        if not file.name.endswith(RECORD_ENDINGS):
-            msg = f"{file}: JSON lines are in a file whose name ends in {', '.join(RECORD_ENDINGS)}"
-            raise UsageError(msg)
-    lines = Lines(files, session)
-    try:
-        story = story_of(lines, session)
-    except DatasetError as error:
-        raise CommandError(str(error)) from None
-    if lines.unreadable_total:
-        typer.echo(f"{lines.unreadable_total} lines are no record of ours and were passed over", err=True)
-    return story
-
-
 def _from_topics(session: str, since: str, config: Path | None, every_partition: bool) -> "Story | None":
     from stream import kafka_properties, session_log, settings_source
     from stream.cli.when import since_ms
@@ -107,19 +95,21 @@ def _from_topics(session: str, since: str, config: Path | None, every_partition:
     return story_of([*events, *session_log.answered(properties, events)], session)
 
 
-def _check_out(out: Path) -> None:
-    """Refuse, before anything is read, what can't be written. Raises UsageError."""
-    from stream.cli.failures import UsageError
+def _check_id(session: str) -> None:
+    """Refuse what is no session's id anywhere, before anything is read. Raises UsageError."""
+    import msgspec
 
-    if out.suffix not in {".html", ".htm"}:
-        msg = f"{out}: the page's name must end in .html"
-        raise UsageError(msg)
-    if not out.parent.is_dir():
-        msg = f"{out} cannot be written: there is no folder {out.parent}"
-        raise UsageError(msg)
-    if out.exists() and not out.is_file():
-        msg = f"{out} cannot be written: it is no regular file"
-        raise UsageError(msg)
+    from schemas.base import MAX_ID_CHARS, Id
+    from stream.cli.failures import UsageError
+    from stream.plain_text import printable
+
+    try:
+        session.encode()
+        msgspec.convert(session, Id)
+    except (UnicodeEncodeError, msgspec.ValidationError):
+        shown = printable(session[:40]) + ("..." if len(session) > 40 else "")
+        msg = f"'{shown}' is no session's id: these have 1 to {MAX_ID_CHARS} characters without control ones"
+        raise UsageError(msg) from None
 
 
 def _write(out: Path, text: str) -> None:

@@ -63,7 +63,9 @@ def gate(
 
     from models.gate import compare
     from stream.cli import gate_report
+    from stream.cli.data import data_folder
     from stream.cli.failures import CommandError, UsageError
+    from stream.cli.files import check_out_file
     from stream.cli.progress import steps
     from stream.gate.cost import CostError
     from stream.gate.previous import PreviousError, find
@@ -72,7 +74,10 @@ def gate(
         msg = "give --against PREVIOUS to compare, or --out FILE to write a measurement"
         raise UsageError(msg)
     allowed = _tolerances(tolerance or [])
-    _check_out(out)
+    if out is not None:
+        check_out_file(out, (".json",))
+    if data is not None:
+        data_folder(data)
     with tempfile.TemporaryDirectory(prefix="tellwire-gate-") as scratch, steps("gate") as tell:
         try:
             previous = None if against is None else find(against, Path(scratch))
@@ -114,14 +119,6 @@ def _tolerances(given: list[str]) -> dict[str, float]:
             msg = f"--tolerance {text}: give NAME=VALUE with a number of at least 0 and one of {', '.join(DEFAULTS)}"
             raise UsageError(msg)
     return found
-
-
-def _check_out(out: Path | None) -> None:
-    from stream.cli.failures import UsageError
-
-    if out is not None and (out.suffix != ".json" or not out.parent.is_dir()):
-        msg = f"{out}: give a name that ends in .json, in a folder that exists"
-        raise UsageError(msg)
 
 
 def _sessions(seed: int, people: int, bots: int, data: Path | None) -> "list[Golden]":

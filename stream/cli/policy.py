@@ -130,27 +130,15 @@ def _conditions(rule: Any) -> str:
 
 
 def _from_files(found: "PolicyDiff", files: list[Path]) -> None:
-    from models.dataset import RECORD_ENDINGS, DatasetError
     from schemas.risk import RiskEvent
     from schemas.telemetry import Telemetry
-    from stream.cli.failures import CommandError, UsageError
-    from stream.session_log import Lines
+    from stream.cli.files import held_in
 
-    for file in files:
-        if not file.name.endswith(RECORD_ENDINGS):
-            msg = f"{file}: JSON lines are in a file whose name ends in {', '.join(RECORD_ENDINGS)}"
-            raise UsageError(msg)
-    lines = Lines(files)
-    try:
-        for record in lines:
-            if isinstance(record, RiskEvent):
-                found.take(record)
-            elif isinstance(record, Telemetry):
-                _describe(found, record)
-    except DatasetError as error:
-        raise CommandError(str(error)) from None
-    if lines.unreadable_total:
-        typer.echo(f"{lines.unreadable_total} lines are no record of ours and were passed over", err=True)
+    for record in held_in(files):
+        if isinstance(record, RiskEvent):
+            found.take(record)
+        elif isinstance(record, Telemetry):
+            _describe(found, record)
 
 
 def _from_topics(found: "PolicyDiff", since: str, config: Path | None, *, with_telemetry: bool) -> None:

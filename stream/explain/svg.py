@@ -205,7 +205,8 @@ def _strip(story: Story, x_of, y: float) -> list[str]:  # type: ignore[no-untype
 
 
 def _ticks(end_s: float) -> list[float]:
-    step = next(s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 1e9) if end_s / s <= 8)
+    steps = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
+    step = next((s for s in steps if end_s / s <= 8), end_s / 8)
     return [round(k * step, 3) for k in range(int(end_s / step + 1e-9) + 1)]
 
 

@@ -77,10 +77,14 @@ def memory_mib(folder: Path | None, policy: bytes, policy_name: str) -> float:
         "policy": policy.decode(),
         "name": policy_name,
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "stream.gate.cost"],
-        input=json.dumps(asked), capture_output=True, text=True, check=False, timeout=TIMEOUT_S,
-    )  # fmt: skip
+    try:
+        # -P: what lies in the folder at hand is none of our modules.
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "stream.gate.cost"],
+            input=json.dumps(asked), capture_output=True, text=True, check=False, timeout=TIMEOUT_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise CostError(f"a process that loads the artefacts did not end within {TIMEOUT_S:g} s") from None
     if done.returncode:
         raise CostError(f"a process that loads the artefacts ended with {done.returncode}: {one_line(done.stderr)}")
     return float(done.stdout)

@@ -1,6 +1,7 @@
 """Where the previous artefacts are: a folder, a commit of this repository, or a measurement that a release wrote."""
 
 import io
+import os
 import subprocess
 import tarfile
 from dataclasses import dataclass
@@ -32,17 +33,24 @@ class Previous:
 def find(name: str, scratch: Path) -> Previous:
     """Find what `name` means; a commit's files are put into `scratch`. Raises PreviousError."""
     path = Path(name)
-    if path.is_dir():
-        return Previous(f"folder {name}", folder=path)
-    if path.is_file():
-        return Previous(f"measurement {path.name}", measured=read(path))
+    try:
+        # An empty name would be the folder at hand.
+        if name and path.is_dir():
+            return Previous(f"folder {name}", folder=path)
+        if path.is_file():
+            return Previous(f"measurement {path.name}", measured=read(path))
+    except OSError as error:
+        raise PreviousError(f"{name}: {error.strerror}") from None
     commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     if commit is None:
         raise PreviousError(
-            f"{name} is no folder of artefacts, no measurement (.json) and no commit of this repository"
+            f"{name or 'an empty name'} is no folder of artefacts, no measurement (.json) and no commit of this "
+            "repository"
         )
     hash_ = commit.decode().strip()
-    archived = _git("archive", hash_, *IN_TREE)
+    # In a folder of the repository, `archive` looks there only.
+    top = _git("rev-parse", "--show-toplevel")
+    archived = _git(*(["-C", os.fsdecode(top.rstrip(b"\n"))] if top else []), "archive", hash_, *IN_TREE)
     if archived is None:
         raise PreviousError(f"commit {hash_[:12]} ({name}) has no {' and '.join(IN_TREE)}")
     with tarfile.open(fileobj=io.BytesIO(archived)) as files:

@@ -60,6 +60,15 @@ def decide(flow: str, given_facts: Facts) -> tuple[str, str]:
         ('action = "step_up"', 'action = "block"', "blocks in kyc_capture"),
         ('"captcha", "otp"]', '"captcha", "captcha"]', "repeats"),
         ("[bands]", "[bands", "not TOML"),
+        ("at_least = 6", f"at_least = {'9' * 5_000}", "not TOML: Exceeds the limit"),
+        ("at_least = 6", f"at_least = {'9' * 30}", r"`int` <= 1000000000 - at `\$.rules"),
+        ("[bands]", f"{'.'.join(['a'] * 40)} = 1\n[bands]", r"line 12 has a name of more than 32 parts"),
+        ("[bands]", f"[{' . '.join(['a'] * 20_000)}]\n[bands]", r"line 12 has a name of more than 32 parts"),
+        (
+            'any_signal = ["agent_spoofed"]',
+            'any_signal = ["agent_spoofed"]\nunless = ["cdp_open", "agent_spoofed"]',
+            "can never hold: each signal of any_signal is in unless",
+        ),
     ],
 )
 def test_a_wrong_file_gets_one_clear_line(old: str, new: str, message: str) -> None:
@@ -78,6 +87,21 @@ def test_recovery_never_fails_open() -> None:
     assert decide("recovery", facts(degraded=("counters",))) == ("step_up", "degraded")
     assert decide("login", facts(degraded=("counters",))) == ("allow", "none")
     assert decide("recovery", facts(degraded=("snapshot",))) == ("allow", "none")
+
+
+def test_nothing_fails_closed_into_a_block_where_nothing_blocks() -> None:
+    assert DEFAULT.policy.flows["kyc_capture"].block_at is None
+    start = TEXT.index("[flows.kyc_capture]")
+    text = TEXT[:start] + TEXT[start:].replace('on_degraded = "step_up"', 'on_degraded = "block"', 1)
+    with pytest.raises(PolicyError, match=r"`\$.flows.kyc_capture.on_degraded` is block, and the flow has no block_at"):
+        parse_policy(text.encode(), "mine.toml")
+    blocks = TEXT.replace('on_degraded = "step_up"', 'on_degraded = "block"', 1)
+    assert parse_policy(blocks.encode(), "mine.toml").policy.flows["signup"].on_degraded == "block"
+
+
+def test_words_with_many_dots_are_no_names_of_many_parts() -> None:
+    text = f"# {'.' * 100} {'so on ... ' * 40}\n# {'x' * 200_000}\n{TEXT}"
+    assert parse_policy(text.encode(), "mine.toml").revision == DEFAULT.revision
 
 
 def test_a_rule_may_not_block_on_counters_alone() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,10 +14,10 @@ from schemas.deadletter import DeadLetterReason as Reason
 from schemas.envelope import Rejected
 from schemas.examples import examples_of
 from schemas.telemetry import Telemetry
-from stream import cli
 from stream.deadletter import dead_letter
 from stream.embedded import EmbeddedBroker
 from stream.origin import Origin
+from tests.support.command_line import CommandLine
 
 TOPICS = {"capture.telemetry": 4, "capture.signals": 4, "risk.deadletter": 4}
 GOOD = next(example.message for example in examples_of(Telemetry) if isinstance(example.message, Telemetry))
@@ -31,8 +30,7 @@ class Bench:
 
     def __init__(self, bootstrap: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         self.bootstrap = bootstrap
-        self._capsys = capsys
-        self._monkeypatch = monkeypatch
+        self.run = CommandLine("dlq", capsys, monkeypatch, columns=140)
         self._producer = Producer({"bootstrap.servers": bootstrap, "log_level": 0})
 
     def give_up(
@@ -70,15 +68,6 @@ class Bench:
         self._producer.produce("risk.deadletter", value, key, partition, headers=headers)  # type: ignore[arg-type]
         assert self._producer.flush(10) == 0
 
-    def run(self, *arguments: str, code: int = 0) -> tuple[str, str]:
-        """Run `tellwire dlq ...`; return what it prints."""
-        self._monkeypatch.setattr(sys, "argv", ["tellwire", "dlq", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = self._capsys.readouterr()
-        assert (ended.value.code or 0) == code, out + err
-        return out, err
-
     def told(self, *arguments: str, code: int = 0) -> Any:
         return json.loads(self.run(*arguments, "--json", code=code)[0])
 
@@ -107,5 +96,4 @@ def opened_bench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
     with EmbeddedBroker(TOPICS) as broker:
         monkeypatch.setenv("TELLWIRE_KAFKA__BOOTSTRAP_SERVERS", broker.bootstrap)
         monkeypatch.setenv("TELLWIRE_KAFKA__FIXED_TOPIC_ID", "mock")
-        monkeypatch.setenv("COLUMNS", "140")
         yield Bench(broker.bootstrap, capsys, monkeypatch)

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,11 @@ from models import artifact
 from models.gate import TOLERANCES
 from models.gate_measure import digest
 from models.policy import load_policy
-from stream import cli
 from stream.gate.golden import simulated
 from stream.gate.previous import PreviousError, find
 from stream.simulation.bots import FAMILIES
 from tests.support.artefacts import another, copy_shipped
+from tests.support.command_line import CommandLine
 from tests.support.pages import ROOT
 
 DEFAULT = (Path(load_policy.__code__.co_filename).parent / "policies" / "default.toml").read_text()
@@ -27,23 +26,9 @@ SHIPPED = str(artifact.shipped_directory())
 FEW = ("--people", "20", "--bots", "3", "--no-cost")
 
 
-class Command:
-    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        self._capsys, self._monkeypatch = capsys, monkeypatch
-        monkeypatch.setenv("COLUMNS", "120")
-
-    def __call__(self, *arguments: str, code: int = 0) -> tuple[str, str]:
-        self._monkeypatch.setattr(sys, "argv", ["tellwire", "gate", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = self._capsys.readouterr()
-        assert (ended.value.code or 0) == code, out + err
-        return out, err
-
-
 @pytest.fixture
-def gate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return Command(capsys, monkeypatch)
+def gate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    return CommandLine("gate", capsys, monkeypatch)
 
 
 def test_golden_sessions_are_the_seeds_and_hold_every_family() -> None:
@@ -56,7 +41,7 @@ def test_golden_sessions_are_the_seeds_and_hold_every_family() -> None:
     assert {one.name: one for one in simulated(1, 8, 3)}.items() >= {one.name: one for one in found}.items()
 
 
-def test_the_same_artefacts_pass_time_and_memory_included(gate: Command, tmp_path: Path) -> None:
+def test_the_same_artefacts_pass_time_and_memory_included(gate: CommandLine, tmp_path: Path) -> None:
     folder = copy_shipped(tmp_path / "v1")
     out, _ = gate("--against", str(folder), *FEW[:4], "--tolerance", "latency=50", "--tolerance", "memory=3")
     assert "passed: nothing is worse than its tolerance" in out
@@ -64,7 +49,7 @@ def test_the_same_artefacts_pass_time_and_memory_included(gate: Command, tmp_pat
     assert "[memory]" in out
 
 
-def test_a_blunt_model_fails_and_says_in_what(gate: Command, tmp_path: Path) -> None:
+def test_a_blunt_model_fails_and_says_in_what(gate: CommandLine, tmp_path: Path) -> None:
     """Every leaf of its first tree says less: people and bots keep their order, and fewer bots reach a threshold."""
     blunt = another(tmp_path / "blunt", -60)
     out, _ = gate("--against", SHIPPED, "--artifacts", str(blunt), *FEW, code=1)
@@ -80,7 +65,7 @@ def test_a_blunt_model_fails_and_says_in_what(gate: Command, tmp_path: Path) -> 
     gate("--against", str(blunt), "--artifacts", SHIPPED, *FEW, *lenient, "--tolerance", "found_mean=1")
 
 
-def test_a_policy_that_flags_people_fails(gate: Command, tmp_path: Path) -> None:
+def test_a_policy_that_flags_people_fails(gate: CommandLine, tmp_path: Path) -> None:
     strict = tmp_path / "strict.toml"
     strict.write_text(re.sub(r"(?m)^step_up_at = .*", "step_up_at = 0.01", DEFAULT))
     out, _ = gate("--against", SHIPPED, "--policy", str(strict), "--previous-policy",
@@ -89,7 +74,7 @@ def test_a_policy_that_flags_people_fails(gate: Command, tmp_path: Path) -> None
     assert "failed: people stepped up or blocked, all sources" in out
 
 
-def test_a_measurement_stands_for_a_release_whose_code_is_elsewhere(gate: Command, tmp_path: Path) -> None:
+def test_a_measurement_stands_for_a_release_whose_code_is_elsewhere(gate: CommandLine, tmp_path: Path) -> None:
     written = tmp_path / "v1.json"
     assert "holds the measurement of 53 golden sessions" in gate("--out", str(written), *FEW)[1]
     out, err = gate("--against", str(written), *FEW)
@@ -115,11 +100,16 @@ def test_a_measurement_stands_for_a_release_whose_code_is_elsewhere(gate: Comman
         (["--against", SHIPPED, "--tolerance", "speed=1"], "give NAME=VALUE"),
         (["--against", SHIPPED, "--tolerance", "found=much"], "give NAME=VALUE"),
         (["--against", str(ROOT / "pyproject.toml")], "is no measurement that `tellwire gate --out` wrote"),
-        (["--out", "measured.txt"], "ends in .json"),
+        (["--against", ""], "an empty name is no folder of artefacts"),
+        (["--against", "l" * 300], "File name too long"),
+        (["--against", SHIPPED, "--data", "nowhere"], "nowhere"),
+        (["--out", "measured.txt"], "must end in .json"),
+        (["--out", "l" * 300 + ".json"], "File name too long"),
+        (["--out", "nowhere/measured.json"], "there is no folder nowhere"),
     ],
 )
 def test_wrong_usage_is_one_line_before_anything_is_measured(
-    gate: Command, arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch
+    gate: CommandLine, arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stream.gate.golden.simulated", lambda *_: pytest.fail("sessions were simulated"))
     _, err = gate(*arguments, code=2)
@@ -142,6 +132,10 @@ def test_a_commit_brings_its_artefacts_and_its_policy(tmp_path: Path, monkeypatc
     assert artifact.read(found.folder).hash == artifact.read(artifact.shipped_directory()).hash
     assert found.policy.read_text() == DEFAULT
     assert re.fullmatch(r"commit [0-9a-f]{12} \(v1\)", found.words)
+    # From a folder inside, too.
+    monkeypatch.chdir(repository / "models" / "policies")
+    assert find("v1", tmp_path / "again").policy == tmp_path / "again" / "models" / "policies" / "default.toml"
+    monkeypatch.chdir(repository)
     subprocess.run(["git", *environment, "rm", "-qr", "models/policies"], cwd=repository, check=True)
     subprocess.run(["git", *environment, "commit", "-qam", "second"], cwd=repository, check=True)
     with pytest.raises(PreviousError, match="has no models/artifacts and models/policies"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +12,16 @@ from confluent_kafka import Producer
 
 from models.policy import load_policy
 from schemas.risk import ChannelScore
-from stream import cli
 from stream.embedded import EmbeddedBroker
 from tests.stream.explain.made import SESSION, lines, risk, telemetry
+from tests.support.command_line import CommandLine
 
 DEFAULT = (Path(load_policy.__code__.co_filename).parent / "policies" / "default.toml").read_text()
 
 
-class Command:
-    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        self._capsys, self._monkeypatch = capsys, monkeypatch
-        monkeypatch.setenv("COLUMNS", "120")
-
-    def __call__(self, *arguments: str, code: int = 0) -> tuple[str, str]:
-        self._monkeypatch.setattr(sys, "argv", ["tellwire", "policy", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = self._capsys.readouterr()
-        assert (ended.value.code or 0) == code, out + err
-        return out, err
-
-
 @pytest.fixture
-def policy(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return Command(capsys, monkeypatch)
+def policy(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    return CommandLine("policy", capsys, monkeypatch)
 
 
 @pytest.fixture
@@ -57,7 +42,7 @@ def events() -> list[Any]:
     return found
 
 
-def test_what_changes_is_told_and_is_the_exit_status(policy: Command, new: str, tmp_path: Path) -> None:
+def test_what_changes_is_told_and_is_the_exit_status(policy: CommandLine, new: str, tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     file.write_bytes(lines(events()))
     out, err = policy("diff", "shipped", new, "--from-file", str(file), code=1)
@@ -77,13 +62,13 @@ def test_what_changes_is_told_and_is_the_exit_status(policy: Command, new: str, 
     assert told["changed"] == 1
 
 
-def test_policies_that_say_the_same_need_no_events(policy: Command, tmp_path: Path) -> None:
+def test_policies_that_say_the_same_need_no_events(policy: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "same.toml").write_text("# other words\n" + DEFAULT)
     assert "both say the same" in policy("diff", "shipped", str(tmp_path / "same.toml"))[0]
     assert json.loads(policy("diff", "shipped", str(tmp_path / "same.toml"), "--json")[0])["says"] == []
 
 
-def test_nothing_to_decide_on_and_wrong_files(policy: Command, new: str, tmp_path: Path) -> None:
+def test_nothing_to_decide_on_and_wrong_files(policy: CommandLine, new: str, tmp_path: Path) -> None:
     (tmp_path / "none.jsonl").write_bytes(lines([telemetry(0)]) + b"{broken\n")
     out, err = policy("diff", "shipped", new, "--from-file", str(tmp_path / "none.jsonl"), code=1)
     assert "flows.login.step_up_at" in out
@@ -94,7 +79,7 @@ def test_nothing_to_decide_on_and_wrong_files(policy: Command, new: str, tmp_pat
     assert "No such file" in policy("diff", "shipped", str(tmp_path / "missing.toml"), code=2)[1]
 
 
-def test_check_prints_rules_by_flow_and_the_revision(policy: Command, new: str, tmp_path: Path) -> None:
+def test_check_prints_rules_by_flow_and_the_revision(policy: CommandLine, new: str, tmp_path: Path) -> None:
     out, _ = policy("check", "shipped")
     assert f"revision {load_policy().revision}" in out
     assert "strong_fact" in out
@@ -107,7 +92,7 @@ def test_check_prints_rules_by_flow_and_the_revision(policy: Command, new: str, 
     policy("check", str(tmp_path / "wrong.toml"), code=2)
 
 
-def test_topics_are_read_since_a_time(policy: Command, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_topics_are_read_since_a_time(policy: CommandLine, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with EmbeddedBroker({"capture.telemetry": 2, "risk.events": 2}) as broker:
         monkeypatch.setenv("TELLWIRE_KAFKA__BOOTSTRAP_SERVERS", broker.bootstrap)
         monkeypatch.setenv("TELLWIRE_KAFKA__FIXED_TOPIC_ID", "mock")

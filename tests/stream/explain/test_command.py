@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import stat
-import sys
 from pathlib import Path
 
 import msgspec
@@ -13,36 +12,22 @@ import pytest
 from confluent_kafka import Producer
 
 from schemas.risk import RiskEvent
-from stream import cli
 from stream.embedded import EmbeddedBroker
 from stream.transport.murmur2 import partition_of
 from tests.stream.explain.made import RAW_ACCOUNT, SESSION, lines, risk, session
-
-
-class Command:
-    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        self._capsys, self._monkeypatch = capsys, monkeypatch
-        monkeypatch.setenv("COLUMNS", "100")
-
-    def __call__(self, *arguments: str, code: int = 0) -> tuple[str, str]:
-        self._monkeypatch.setattr(sys, "argv", ["tellwire", "explain", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = self._capsys.readouterr()
-        assert (ended.value.code or 0) == code, out + err
-        return out, err
+from tests.support.command_line import CommandLine
 
 
 @pytest.fixture
-def explain(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return Command(capsys, monkeypatch)
+def explain(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    return CommandLine("explain", capsys, monkeypatch, columns=100)
 
 
 def other(event: RiskEvent) -> RiskEvent:
     return msgspec.structs.replace(event, session_id="another")
 
 
-def test_files_may_be_mixed_compressed_and_partly_broken(explain: Command, tmp_path: Path) -> None:
+def test_files_may_be_mixed_compressed_and_partly_broken(explain: CommandLine, tmp_path: Path) -> None:
     records = session()
     first, second = tmp_path / "a.jsonl", tmp_path / "b.ndjson.gz"
     first.write_bytes(lines(records[::2]) + b"{broken\n\n" + lines([other(risk(0, 0.9))]))
@@ -71,19 +56,27 @@ def test_files_may_be_mixed_compressed_and_partly_broken(explain: Command, tmp_p
         (["x", "--from-file", "{folder}/a.txt"], 2, "name ends in .jsonl"),
         (["x", "--from-file", "{folder}/a.jsonl", "--out", "{folder}/a.txt"], 2, "must end in .html"),
         (["x", "--from-file", "{folder}/a.jsonl", "--out", "{folder}/no/a.html"], 2, "there is no folder"),
+        (["x", "--from-file", "{folder}/a.jsonl", "--out", "{folder}/" + "l" * 300 + ".html"], 2, "File name too long"),
+        (["x", "--from-file", "{folder}/a.jsonl", "--out", "{folder}/d.html"], 2, "it is no regular file"),
         (["x", "--since", "yesterday"], 2, "give 90s, 30m, 24h, 7d"),
+        (["", "--from-file", "{folder}/a.jsonl"], 2, "'' is no session's id"),
+        (["l" * 129, "--from-file", "{folder}/a.jsonl"], 2, "...' is no session's id"),
+        (["\x1b[31m", "--from-file", "{folder}/a.jsonl"], 2, "u{1b}[31m' is no session's id"),
+        (["\udcff"], 2, "u{dcff}' is no session's id"),
+        (["\u202eabc", "--from-file", "{folder}/a.jsonl"], 1, "session \\u{202e}abc is in"),
     ],
 )
 def test_what_cannot_be_is_one_line(
-    explain: Command, tmp_path: Path, arguments: list[str], code: int, words: str
+    explain: CommandLine, tmp_path: Path, arguments: list[str], code: int, words: str
 ) -> None:
     (tmp_path / "a.jsonl").write_bytes(lines(session()))
+    (tmp_path / "d.html").mkdir()
     out, err = explain(*(argument.format(folder=tmp_path) for argument in arguments), code=code)
     assert out == ""
     assert words in " ".join(err.split())
 
 
-def test_topics_are_read_where_the_session_is(explain: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_topics_are_read_where_the_session_is(explain: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     partitions = 4
     with EmbeddedBroker({"capture.telemetry": partitions, "risk.events": partitions}) as broker:
         monkeypatch.setenv("TELLWIRE_KAFKA__BOOTSTRAP_SERVERS", broker.bootstrap)
