@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from features.registry import FEATURES, N_FEATURES, NAMES, REGISTRY_HASH
+from features.registry import FEATURES, HIGH, LOW, N_FEATURES, NAMES, REGISTRY_HASH
 from models.artifact import MANIFEST, SEAL, PointerSpec, shipped_directory, write_manifest
 from models.dataset import read_recordings, read_truth
+from models.keystroke_range import KeystrokeRange, Ranges
 from models.scorer import FloatArray
 from models.train_fit import DEFAULT, FitSettings, fit, pointer_columns
 from models.train_people import (
@@ -122,7 +123,7 @@ def train(
         out,
         NAMES,
         REGISTRY_HASH,
-        golden_rows=golden_rows(table),
+        golden_rows=with_typing(golden_rows(table), typing_ranges()),
         signals=SIGNALS_FILE,
         keystroke=KEYSTROKE_FILE,
         pointer=PointerSpec(POINTER_FILE, [FEATURES[i].name for i in pointer_columns()], dict(EVIDENCE)),
@@ -192,6 +193,40 @@ def golden_rows(table: Table, n: int = 32, seed: int = 5) -> FloatArray:
             low, high = np.quantile(values, (0.02, 0.98))
             rows[:, column] = np.where(missing < 0.1, np.nan, np.round(low + share * (high - low), 6))
     return rows
+
+
+def typing_ranges() -> Ranges:
+    """The published ranges of typing that ship."""
+    index = {name: i for i, name in enumerate(NAMES)}
+    return KeystrokeRange.decode((shipped_directory() / KEYSTROKE_FILE).read_bytes(), index).ranges
+
+
+def with_typing(rows: FloatArray, ranges: Ranges, seed: int = 6) -> FloatArray:
+    """Golden rows of which every other one has typing, within the ranges and beyond, some of it missing.
+
+    Recordings that train the pointer models hold no keys: without this no golden row would have a keystroke score.
+    What a row has already stays.
+    """
+    rng = np.random.default_rng(seed)
+    found = rows.copy()
+    # One row stays within what people do, another lies up to three scales beyond: so scores of all sizes occur.
+    beyond = 3.0 * rng.random(len(rows))
+    ends: dict[str, list[float]] = {}
+    scales: dict[str, float] = {}
+    for term in ranges.terms:
+        ends.setdefault(term.feature, []).extend(end for end in (term.low, term.high) if end is not None)
+        scales[term.feature] = max(term.scale, scales.get(term.feature, 0.0))
+    typed = np.arange(len(rows)) % 2 == 0
+    column = NAMES.index(ranges.count_feature)
+    keys = np.round(rng.uniform(ranges.min_keys, 20.0 * ranges.min_keys, len(rows)))
+    found[:, column] = np.where(typed & np.isnan(found[:, column]), keys, found[:, column])
+    for name, bounds in ends.items():
+        column, apart = NAMES.index(name), beyond * scales[name]
+        low, high = min(bounds) - apart, max(bounds) + np.maximum(apart, scales[name])
+        drawn = np.clip(np.round(low + rng.random(len(rows)) * (high - low), 6), LOW[column], HIGH[column])
+        empty = typed & np.isnan(found[:, column]) & (rng.random(len(rows)) >= 0.1)
+        found[empty, column] = drawn[empty]
+    return found
 
 
 def report_of(table: Table) -> dict[str, float]:

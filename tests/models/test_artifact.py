@@ -74,6 +74,27 @@ def test_golden_scores_guard_the_model(folder: Path) -> None:
         load(folder)
 
 
+def test_golden_rows_that_ship_try_every_scorer() -> None:
+    golden = artifact.load(artifact.shipped_directory(), NAMES, REGISTRY_HASH).manifest.golden
+    for name, scores in golden.raw.items():
+        known = {round(score, 3) for score in scores if score is not None}
+        assert len(known) >= 8, name
+
+
+def test_golden_rows_notice_another_range_of_typing(tmp_path: Path) -> None:
+    folder = copy_shipped(tmp_path / "other")
+    ranges = json.loads((folder / "keystroke_ranges.json").read_text())
+    for term in ranges["terms"]:
+        changed = [{**one, "weight": 1.01 * one["weight"]} if one is term else one for one in ranges["terms"]]
+        data = json.dumps({**ranges, "terms": changed}).encode()
+        (folder / "keystroke_ranges.json").write_bytes(data)
+        entry = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        files = {**json.loads((folder / artifact.MANIFEST).read_text())["files"], "keystroke_ranges.json": entry}
+        reseal(folder, files=files)
+        with pytest.raises(ArtifactError, match="bot_keystroke does not give the golden scores"):
+            load(folder)
+
+
 def test_golden_scores_must_cover_every_scorer(folder: Path) -> None:
     golden = json.loads((folder / artifact.MANIFEST).read_text())["golden"]
     del golden["raw"]["bot_keystroke"]
