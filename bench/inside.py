@@ -11,12 +11,9 @@ import json
 import time
 from typing import Final
 
-from bench.stages import BACKLOG, SESSIONS
-from bench.workload import workload
+from bench.stages import BACKLOG, prepared
 from features.session import warm_up
-from stream.garbage import quiet_garbage_collector
-from stream.settings import PipelineSettings
-from tests.support.pipeline_world import START_MS, FakeRecord, World, chunk
+from tests.support.pipeline_world import chunk
 
 EVENTS: Final = 10_240
 RECORDS: Final = int(BACKLOG)
@@ -31,20 +28,11 @@ def chunk_to_json(events: int = EVENTS, records: int = RECORDS) -> float:
 
 
 async def _measured(events: int, records: int) -> float:
-    made = list(workload(SESSIONS + events, sessions=SESSIONS, in_turn=True))
-    found = [FakeRecord(number, value, key, START_MS + number // 20) for number, (key, value) in enumerate(made)]
-    world = World(movements=True)
-    await world.store.open()
-    refresh_ms = PipelineSettings().counters_refresh_ms
-    pipeline, owned = world.pipeline(sessions=10 * SESSIONS, refresh_ms=refresh_ms), await world.owned()
-    warm = SESSIONS + events // 4
-    for begin in range(0, warm, RECORDS):
-        await pipeline.process(owned, chunk(found[begin : min(begin + RECORDS, warm)]))
-    quiet_garbage_collector()
+    _, pipeline, owned, found = await prepared(events)
     ours_s = plain_s = 0.0
-    for begin in range(warm, len(found), records):
+    for begin in range(0, len(found), records):
         part = found[begin : begin + records]
-        values = [value for _, value in made[begin : begin + records]]
+        values = [record.content or b"" for record in part]
         began = time.thread_time()
         await pipeline.process(owned, chunk(part))
         between = time.thread_time()

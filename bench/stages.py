@@ -8,12 +8,14 @@ clients of Kafka and Redis and the event loop cost is not in it: that is what is
 import argparse
 import asyncio
 import json
-from typing import Final
+from typing import Final, NamedTuple
 
 from bench.workload import workload
 from features.session import warm_up
 from stream.garbage import quiet_garbage_collector
 from stream.metrics import STAGES
+from stream.partition import OwnedPartition
+from stream.pipeline import Pipeline
 from stream.settings import PipelineSettings
 from tests.support.pipeline_world import START_MS, FakeRecord, World, chunk
 
@@ -29,26 +31,38 @@ _PER_MS: Final = 20
 """Events a millisecond by the broker's clock, as in a backlog that was produced at once."""
 
 
-async def stages(events: int, records: int) -> dict[str, float]:
-    """Return microseconds an event by stage, once every session is known."""
+class Prepared(NamedTuple):
+    """A pipeline as it ships with a store in memory that knows every session, and what is left to process."""
+
+    world: World
+    pipeline: Pipeline
+    owned: OwnedPartition
+    records: list[FakeRecord]
+
+
+async def prepared(events: int) -> Prepared:
+    """Make `events` of the standard workload, and process each session's first event and a quarter of them."""
     made = workload(SESSIONS + events, sessions=SESSIONS, in_turn=True)
     found = [FakeRecord(number, value, key, START_MS + number // _PER_MS) for number, (key, value) in enumerate(made)]
     world = World(movements=True)
     await world.store.open()
-    shipped = PipelineSettings()
-    pipeline, owned = (
-        world.pipeline(sessions=10 * SESSIONS, refresh_ms=shipped.counters_refresh_ms),
-        await world.owned(),
-    )
-    warm = SESSIONS + int(events * _WARM_SHARE)
-    for begin in range(0, warm, 256):
-        await pipeline.process(owned, chunk(found[begin : min(begin + 256, warm)]))
+    refresh_ms = PipelineSettings().counters_refresh_ms
+    pipeline, owned = world.pipeline(sessions=10 * SESSIONS, refresh_ms=refresh_ms), await world.owned()
+    warm, size = SESSIONS + int(events * _WARM_SHARE), CHUNKS[-1]
+    for begin in range(0, warm, size):
+        await pipeline.process(owned, chunk(found[begin : min(begin + size, warm)]))
     quiet_garbage_collector()
+    return Prepared(world, pipeline, owned, found[warm:])
+
+
+async def stages(events: int, records: int) -> dict[str, float]:
+    """Return microseconds an event by stage, once every session is known."""
+    world, pipeline, owned, found = await prepared(events)
     series = world.metrics.stage_seconds.series
     before = {stage: series[stage].total for stage in STAGES}
-    for begin in range(warm, len(found), records):
+    for begin in range(0, len(found), records):
         await pipeline.process(owned, chunk(found[begin : begin + records]))
-    return {stage: (series[stage].total - before[stage]) / (len(found) - warm) * 1e6 for stage in STAGES}
+    return {stage: (series[stage].total - before[stage]) / len(found) * 1e6 for stage in STAGES}
 
 
 def measure(events: int) -> dict[str, dict[str, float]]:

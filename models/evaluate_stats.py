@@ -225,3 +225,9 @@ def _sides(one: Judged, *, unscored_lowest: bool) -> tuple[Side, Side]:
     known = ~np.isnan(one.people)
     bots = side(np.where(np.isnan(one.bots), -1.0, one.bots) if unscored_lowest else one.bots, one.session).known()
     return side(one.people[known], one.person[known], one.group[known]), bots
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[str]) -> str:
+    """A table of rows that are Markdown already; without any it says so in each column."""
+    without = "| n=0" * len(head) + " |"
+    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(rows or [without]), ""])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.anomaly import FlatHST
 from models.anomaly_learn import AnomalyLearner
 from models.dataset import DatasetError
-from models.evaluate_stats import Floats, Side, auc, side, threshold_at
+from models.evaluate_stats import Floats, Side, auc, markdown_table, side, threshold_at
 
 STREAMS: Final = Path("streams") / "nab.parquet"
 PROBATION: Final = 0.15
@@ -120,4 +120,4 @@ def streams_text(found: Sequence[Stream]) -> str:
         f" {s.found:.2f} of {s.windows} |"
         for s in found
     ]
-    return "\n".join([f"| {' | '.join(head)} |", "|---|---|---|---|---|---|---|", *(rows or ["| n=0" * 7 + " |"]), ""])
+    return markdown_table(head, rows)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.anomaly import FlatHST
 from models.bot import PointerModel
 from models.dataset import Recording
-from models.evaluate_stats import Floats, Side, auc, found_at, side, threshold_at
+from models.evaluate_stats import Floats, Side, auc, found_at, markdown_table, side, threshold_at
 from models.train_fit import pointer_columns
 from models.train_transforms import window
 from models.train_vectors import OBSERVED, Sample, fold_recordings, in_batches
@@ -225,7 +225,7 @@ def takeovers_text(taken: Sequence[Takeover]) -> str:
         f" {_number(t.found, 2)} | {_number(t.delay_s, 0)} |"
         for t in taken
     ]
-    return "\n".join([f"| {' | '.join(head)} |", "|---|---|---|---|---|---|---|", *(rows or ["| n=0" * 7 + " |"]), ""])
+    return markdown_table(head, rows)
 
 
 def _number(value: float, digits: int) -> str:
