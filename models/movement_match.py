@@ -31,6 +31,11 @@ PENDING_BYTES: Final = ENTRY_BYTES + _REST.size
 """An entry with what is needed to look it up: how usual its shape is, and its cells."""
 MAX_PENDING: Final = 12
 """Movements of a session that wait for an answer, at most; the oldest are given up."""
+MAX_KEPT: Final = 64
+"""Movements of one session that are kept for later ones; all are compared."""
+MAX_ENTRIES: Final = 32
+"""Movements of a bucket; of more the oldest go."""
+MAX_VALUE_BYTES: Final = MAX_ENTRIES * ENTRY_BYTES
 
 DURATION_STEPS: Final = 6
 """Difference of ln duration, in steps of 1/80, up to which a movement may be a copy of another (slowed by 7 %)."""
@@ -137,6 +142,12 @@ def near_of(squares: int, usual: float) -> int:
     """A sum of squares (coordinate steps) as a nearness."""
     distance = (squares / WIDTH) ** 0.5 * 0.01
     return min(int(distance / max(usual, 1e-6) / NEAR_STEP), FAR)
+
+
+def with_entry(before: bytes, entry: bytes) -> bytes:
+    """A bucket's value after one more movement: the rule that movement.lua follows."""
+    known = {before[at : at + ID_BYTES] for at in range(0, len(before), ENTRY_BYTES)}
+    return before if entry[:ID_BYTES] in known else (before + entry)[-MAX_VALUE_BYTES:]
 
 
 def with_answers(near: bytes, answers: Sequence[int]) -> bytes:

@@ -20,6 +20,7 @@ from features.signals import derive_signals
 from models.dataset import Recording
 from models.engine import Assessment, Engine
 from models.offline_live import Finished, LiveModels
+from models.offline_movements import OfflineMovements
 from models.scorer import FloatArray
 from models.snapshots import EMPTY
 from models.train_vectors import END, OBSERVED, events_of
@@ -92,7 +93,8 @@ class OfflineScorer:
     Args:
         engine: What scores and decides.
         cuts: Where rows are written, ascending.
-        stream: Learn the anomaly models and the calibration from finished sessions, in order.
+        stream: Learn the anomaly models and the calibration from finished sessions, in order, and compare each
+            session's movements with those of the sessions before.
         max_open: Sessions that may be in progress at once.
     """
 
@@ -100,6 +102,7 @@ class OfflineScorer:
         self._engine = engine
         self._cuts = tuple(cuts)
         self._live = LiveModels(engine) if stream else None
+        self._movements = OfflineMovements() if stream else None
         self._max_open = max_open
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
@@ -180,12 +183,18 @@ class OfflineScorer:
         snapshot = self._live.current if self._live is not None else EMPTY
         slots = np.asarray([session.slot for session in held], dtype=np.int32)
         vectors = np.full((len(events), N_FEATURES), np.nan)
-        fold_chunk(self._states, slots, columns_of(events), vectors)
+        columns = columns_of(events)
+        fold_chunk(self._states, slots, columns, vectors)
+        metas = [session.meta for session in held]
+        if self._movements is not None:
+            session_ids = [event.session_id for event in events]
+            for session_id, meta in zip(session_ids, metas, strict=True):
+                self._movements.answer(session_id, meta)
+            self._movements.take(self._states, slots, columns, session_ids, metas)
         signals: list[dict[str, SignalValue]] = []
         for vector, event, session in zip(vectors, events, held, strict=True):
             fill_context(vector, session.meta)
             signals.append(derive_signals(event, session.meta, vector))
-        metas = [session.meta for session in held]
         raw = engine.raw(vectors, [meta.flow for meta in metas], signals, snapshot, [meta.camera for meta in metas])
         for i, session in enumerate(held):
             observed_s = float(vectors[i, OBSERVED])
@@ -240,6 +249,8 @@ class OfflineScorer:
 
     def _close(self, session_id: str) -> list[ScoredCut]:
         session = self._open.pop(session_id)
+        if self._movements is not None:
+            self._movements.forget(session_id)
         self._free.append(session.slot)
         self._ended[session_id] = None
         if len(self._ended) > self._max_open:

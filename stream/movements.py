@@ -23,6 +23,7 @@ from models.movement_key import MovementKey, load_reference
 from models.movement_match import (
     BAR,
     ID_BYTES,
+    MAX_KEPT,
     MAX_PENDING,
     NEAR_STEP,
     TAG_BYTES,
@@ -44,8 +45,6 @@ from stream.state.movements import MovementAsk
 
 DEGRADED: Final = "movements"
 """The dependency's name in events."""
-MAX_KEPT: Final = 64
-"""Movements of one session that are kept for later ones; all are compared."""
 MAX_ANSWERED: Final = 20_000
 """Sessions of a partition whose answers wait for their next event; of too many the oldest are asked for again."""
 _NEAR: Final = round(BAR / NEAR_STEP)

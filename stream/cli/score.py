@@ -28,7 +28,8 @@ def score(  # noqa: PLR0917 - typer calls it by name
         bool,
         typer.Option(
             "--stream/--stateless",
-            help="Learn and calibrate from finished sessions in arrival order, or score each session alone.",
+            help="Learn and calibrate from finished sessions in arrival order and look for copies of their movements, "
+            "or score each session alone.",
         ),
     ] = False,
     flow: Annotated[str, typer.Option(help="Flow of recorded sessions, which name none.")] = "signup",
@@ -41,6 +42,7 @@ def score(  # noqa: PLR0917 - typer calls it by name
     """Score sessions offline: one row a session and cut, with every score, its raw value, decision and coverage.
 
     Reads event columns, pointer type, viewport, and `source` as calibration key; never a label, family, user or note.
+    Telemetry is all there is: no entity counters, no results of other models, so nobody is known to be genuine.
     """
     import orjson
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from features.velocity import BUCKET_MS, WHATS, ZERO_PART, Entity, Link, What
+from models.movement_match import with_entry
 from stream.state.base import (
     CounterRead,
     Counters,
@@ -26,7 +27,7 @@ from stream.state.counters import (
     member_hash,
     what_number,
 )
-from stream.state.movements import MovementAsk, check_asks, with_entry
+from stream.state.movements import MovementAsk, check_asks
 from stream.state.stats import Operation, StoreStats
 
 K = TypeVar("K")

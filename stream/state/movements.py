@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from models.movement_match import ENTRY_BYTES, ID_BYTES
+from models.movement_match import ENTRY_BYTES
 
 MOVEMENTS_VERSION: Final = "1"
 """Version of the layout of entries and of what cells mean, part of every key."""
 MOVEMENT_SHARDS: Final = 64
 """Number of hash tags over which buckets are spread."""
-MAX_ENTRIES: Final = 32
-MAX_VALUE_BYTES: Final = MAX_ENTRIES * ENTRY_BYTES
 
 
 class MovementAsk(NamedTuple):
@@ -38,9 +36,3 @@ def check_asks(asks: Sequence[MovementAsk], ttl_ms: int) -> None:
         raise ValueError("ttl_ms must be 1 or more")
     if any(len(ask.entry) != ENTRY_BYTES or min(ask.buckets) < 0 for ask in asks):
         raise ValueError(f"a movement's entry has {ENTRY_BYTES} bytes, and its buckets are 0 or more")
-
-
-def with_entry(before: bytes, entry: bytes) -> bytes:
-    """A bucket's value after one more movement: the rule that movement.lua follows."""
-    known = {before[at : at + ID_BYTES] for at in range(0, len(before), ENTRY_BYTES)}
-    return before if entry[:ID_BYTES] in known else (before + entry)[-MAX_VALUE_BYTES:]

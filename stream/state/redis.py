@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from redis import exceptions
 
 from features.velocity import Link
-from models.movement_match import ENTRY_BYTES, ID_BYTES
+from models.movement_match import ENTRY_BYTES, ID_BYTES, MAX_VALUE_BYTES
 from stream.state import scripts, tally
 from stream.state.base import (
     CounterRead,
@@ -33,7 +33,7 @@ from stream.state.connections import ConnectionOptions, Greeting, StandaloneLink
 from stream.state.counters import CAP, ENTITY_TTL_MS, RETAINED_BUCKETS, WINDOW_BUCKETS
 from stream.state.keys import WATERMARK_TTL_MS, Keys, pack_expected, unpack_watermark
 from stream.state.measured import Measured
-from stream.state.movements import MAX_VALUE_BYTES, MovementAsk, check_asks
+from stream.state.movements import MovementAsk, check_asks
 from stream.state.packing import count_replies, pack_link, pack_read
 from stream.state.sentinel import SentinelLocator
 from stream.state.server_checks import check_connection, check_server

@@ -11,11 +11,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from schemas.envelope import encode
+from models.assessment import Assessment
+from models.offline import OfflineScorer, parse_cuts
+from schemas.envelope import decode, encode
 from schemas.risk import RiskEvent
 from schemas.telemetry import Collector, Pointer, Telemetry
 from stream.state import ConnectionOptions, RedisStore, StoreUnavailable
-from tests.support.pipeline_world import START_MS, FakeRecord, World, chunk
+from tests.support.pipeline_world import REFS, START_MS, FakeRecord, World, chunk, engine
 from tests.support.redis import RedisServer
 
 Way = list[tuple[float, float, float, int]]
@@ -170,6 +172,41 @@ def test_different_people_are_no_replay_of_each_other() -> None:
     assert len({event.session_id for event in events if event.movements is not None}) == 12
     for event in events:
         assert event.scores.replay is None or (event.scores.replay.raw or 0.0) < 0.3
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_an_offline_run_finds_what_a_worker_finds(apart: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    way = recorded(4)
+    sessions = [
+        session("victim", way),
+        session("thief", replayed(way, "jittered")),
+        session("retry", way, account="account-of-victim"),
+        session("elsewhere", way, tenant="other"),
+        session("somebody", recorded(5)),
+    ]
+    records = records_of(sessions, apart=apart)
+    live = run(records)
+    # The same directions to cut along, or cells of the hash would differ.
+    monkeypatch.setattr("models.offline_movements.KEY", REFS.derived("movements"))
+    read = [decode(record.value(), None) for record in records]
+    events = [event for event in read if isinstance(event, Telemetry)]
+    found: dict[str, Assessment | None] = {}
+    for stream in (True, False):
+        scorer = OfflineScorer(engine(), parse_cuts("end"), stream=stream)
+        for rows in scorer.records(events):
+            found[rows[-1].session_id] = rows[-1].assessment
+        for name, offline in found.items():
+            assert offline is not None
+            wanted = last_of(live, name).scores
+            assert offline.scores.bot == wanted.bot
+            if stream:
+                assert offline.scores.replay == wanted.replay
+            else:
+                assert offline.scores.replay is None or offline.scores.replay.state == "not_expected"
+    assert found.keys() == {"victim", "thief", "retry", "elsewhere", "somebody"}
+    theft = last_of(live, "thief").scores.replay
+    assert theft is not None
+    assert theft.raw == 1.0 or not apart
 
 
 @pytest.mark.parametrize("size", [2, 7, 1_000])

@@ -7,9 +7,9 @@ import random
 
 import pytest
 
-from models.movement_match import ENTRY_BYTES, ID_BYTES
+from models.movement_match import ENTRY_BYTES, ID_BYTES, MAX_ENTRIES, MAX_VALUE_BYTES
 from stream.state import RedisStore, StateStore
-from stream.state.movements import MAX_ENTRIES, MAX_VALUE_BYTES, MovementAsk
+from stream.state.movements import MovementAsk
 from tests.stream.state.conftest import StoreMaker
 
 TTL = 60_000
