@@ -74,3 +74,5 @@ def opened(chromium: Browser, pipeline: StandIn) -> Iterator[Callable[..., Opene
     finally:
         for context in contexts:
             context.close()
+        # Few run at once: the next test, in whatever order they come, has all places for its own.
+        pipeline.end_bots()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -54,6 +55,10 @@ class StandIn:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def end_bots(self) -> None:
+        """End every bot that a page unleashed, and wait until all are gone."""
+        asyncio.run_coroutine_threadsafe(self.page._page.bots.close(), self.page._loop).result(60)
 
     def open(self, body: dict[str, Any]) -> dict[str, Any]:
         if "renew" in body:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from stream.demo.page import bots
 from stream.demo.page.board import Side, Totals
 from tests.stream.demo.page.conftest import Opened
 from tests.stream.demo.page.stand_in import StandIn
@@ -194,6 +195,24 @@ def test_a_bot_is_unleashed_and_its_verdict_seen(opened: Load) -> None:
     page.wait_for_function("() => /done/.test(document.querySelector('.run .state').textContent)", timeout=60_000)
     assert page.text_content(".run .tag") == "bot"
     assert page.text_content(".run .word") in ("Allow", "Block")
+
+
+def test_who_wants_one_bot_too_many_is_told_so(opened: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = opened()
+    page = found.page
+    monkeypatch.setattr(bots, "AT_ONCE", 0)
+    page.click("#unleash")
+    wait_text(page, "#bot-words", "Not now: 0 bots are on their way: wait until one has ended.")
+    assert page.locator(".run").count() == 0
+    assert page.is_enabled("#unleash")
+    # The browser's own line about the refusal, and no other.
+    assert [line for line in found.noted if "429" not in line] == []
+    found.noted.clear()
+    monkeypatch.undo()
+    page.select_option("#bot-kind", "http_forged")
+    page.click("#unleash")
+    wait_text(page, "#runs", "forged requests")
+    assert page.text_content("#bot-words") == ""
 
 
 def test_a_driven_browser_fills_in_the_same_form(opened: Load, pipeline: StandIn) -> None:
