@@ -2,7 +2,8 @@
 
 A signal is an observation, kept apart from any score. S (strong) stands alone, M (medium) needs a second, W (weak)
 never counts alone. A known innocent cause is written into `exempt`; an exempt signal is shown and does not count.
-Rules on behaviour look at the session's vector and are judged anew with each event; facts of the client stay.
+Rules on behaviour look at the session's vector and are judged anew with each event; facts of the client stay. A device
+may be told in parts, the whole at last: the same signals as of the whole alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,14 @@ __all__ = ["SIGNALS", "derive_signals", "signal_values", "signals_of"]
 Vector = npt.NDArray[np.float64]
 
 _JUDGED_ANEW = frozenset(name for name, definition in SIGNALS.items() if not definition.stays)
+_WAITING = frozenset(
+    {
+        *(name for name, definition in SIGNALS.items() if {"privacy_mode", "mobile"} & set(definition.exempt_if)),
+        "touch_mismatch",
+        "cdp_open",
+    }
+)
+"""Signals that a partial device block does not bring: what excuses them may be in what is not read yet."""
 _SURE: Sequence[Confidence] = ("low", "medium", "high")
 _ACCOUNTS_H24 = 3 * WHAT_INDEX[CAPTURE]["accounts"] + 2
 _ORDER = {name: place for place, name in enumerate(SIGNALS)}
@@ -96,6 +105,9 @@ def _take(event: Telemetry | Signal, meta: Meta, vector: Vector | None) -> None:
             device_signals(event, meta, found)
         if event.network is not None or event.device is not None:
             network_signals(event, meta, found)
+        if event.device is not None and event.device.partial:
+            for name in _WAITING & found.keys():
+                del found[name]
         if event.capture is not None:
             capture_signals(event.capture, found, is_mobile=meta.mobile)
             _forget(meta, FRAME_SIGNALS)

@@ -122,6 +122,10 @@ class Device(Block, kw_only=True):
     ] = None
     worker: Annotated[Scope | None, Meta(description="The same attributes in a worker.")] = None
     iframe: Annotated[Scope | None, Meta(description="The same attributes in an iframe.")] = None
+    partial: Annotated[
+        bool | None,
+        Meta(description="Only what was read so far: the whole follows, unless the session ends first."),
+    ] = None
 
 
 class CameraTrack(Block, kw_only=True):

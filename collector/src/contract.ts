@@ -183,6 +183,8 @@ export interface Device {
   worker?: Scope;
   /** The same attributes in an iframe. */
   iframe?: Scope;
+  /** Only what was read so far: the whole follows, unless the session ends first. */
+  partial?: boolean;
 }
 
 /** Changes of focus and visibility. Columns have one length. */

@@ -1,4 +1,4 @@
-/** Attributes of device and browser, loaded with consent and read once, in small steps while the page is idle. */
+/** What takes work to learn of device and browser: loaded with consent and read once, in small steps while the page is idle. */
 
 import type { Device, Scope } from "./contract.js";
 import { hash } from "./hash.js";
@@ -7,12 +7,7 @@ import { audio, canvasText, fontGroups, fontsOf } from "./rendering.js";
 import { count, gpuOf, scopeOf, text, timezoneOf } from "./scope.js";
 import { idle, inSteps } from "./steps.js";
 
-interface Hints {
-  platform?: string;
-  mobile?: boolean;
-}
-
-type Nav = Navigator & { userAgentData?: Hints; connection?: { rtt?: number }; brave?: unknown };
+type Nav = Navigator & { connection?: { rtt?: number }; brave?: unknown };
 
 /** Names that automation tools leave behind, on the window, the document, and as attributes of its root. */
 const GLOBALS =
@@ -130,51 +125,29 @@ const private_ = (nav: Nav, canvasStable: boolean | undefined): boolean | undefi
     : undefined;
 };
 
-/** Read everything that `wanted` still allows; undefined once it does not. Each part that fails is absent. */
-export const readDevice = async (wanted: () => boolean): Promise<Device | undefined> => {
-  const device: Device = {};
+/**
+ * Read everything that `wanted` still allows into `device`, which was begun (`quick.ts`); whether all of it was read. What
+ * is soonest done comes first: a page may be left at any step. Each part that fails is absent.
+ */
+export const readInto = async (device: Device, wanted: () => boolean): Promise<boolean> => {
   const nav: Nav = navigator;
   const worker = inWorker();
   let frame: Frame | undefined;
   const fonts: (string[] | undefined)[] = [];
   const steps: (() => void | Promise<void>)[] = [
     () => {
-      const { user_agent, platform, hardware_concurrency, device_memory_gib, languages, webdriver } = scopeOf(window);
-      Object.assign(device, { user_agent, platform, hardware_concurrency, device_memory_gib, languages, webdriver });
-      device.vendor = text(nav.vendor);
+      device.automation_globals = automation();
+    },
+    () => {
       device.product_sub = text(nav.productSub);
-      device.language = text(nav.language);
       device.timezone_offset_min = new Date().getTimezoneOffset();
-      device.max_touch_points = count(nav.maxTouchPoints);
       device.plugin_count = count(nav.plugins?.length);
       device.rtt_ms = count(nav.connection?.rtt);
-      device.ua_platform = text(nav.userAgentData?.platform);
-      device.ua_mobile = nav.userAgentData?.mobile;
       device.eval_length = globalThis.eval.toString().length;
     },
-    // Before any `Intl` here: its tables, which a process loads once, are then loaded on the worker's thread.
-    async () => {
-      const scope = await worker;
-      if (scope) device.worker = scope;
-    },
     () => {
-      device.timezone = timezoneOf(window);
-    },
-    () => {
-      device.screen_width_px = count(screen.width);
-      device.screen_height_px = count(screen.height);
-      device.avail_width_px = count(screen.availWidth);
-      device.avail_height_px = count(screen.availHeight);
-      device.outer_width_px = count(outerWidth);
-      device.outer_height_px = count(outerHeight);
-      device.color_depth_bits = count(screen.colorDepth);
-      device.has_focus = document.hasFocus();
-      device.chrome_object = "chrome" in window;
       device.reduced_motion = matchMedia("(prefers-reduced-motion: reduce)").matches;
       device.notification_permission = "Notification" in window ? text(Notification.permission) : undefined;
-    },
-    () => {
-      device.automation_globals = automation();
     },
     async () => {
       device.notification_query = await permission();
@@ -186,9 +159,6 @@ export const readDevice = async (wanted: () => boolean): Promise<Device | undefi
       if (frame?.inner) device.iframe = scopeOf(frame.inner);
     },
     () => {
-      if (frame?.inner && device.iframe) device.iframe.timezone = timezoneOf(frame.inner);
-    },
-    () => {
       if (!frame?.inner) return;
       const found = patched(places(), frame.inner);
       // Error trackers and polyfills patch this on every page that they serve; who tampers patches more than that.
@@ -198,6 +168,17 @@ export const readDevice = async (wanted: () => boolean): Promise<Device | undefi
     },
     () => {
       if (frame?.inner) device.cdp_open = watched(frame.inner);
+    },
+    // Before any `Intl` here: its tables, which a process loads once, are then loaded on the worker's thread.
+    async () => {
+      const scope = await worker;
+      if (scope) device.worker = scope;
+    },
+    () => {
+      device.timezone = timezoneOf(window);
+    },
+    () => {
+      if (frame?.inner && device.iframe) device.iframe.timezone = timezoneOf(frame.inner);
     },
     () => frame?.close(),
     () => {
@@ -233,7 +214,7 @@ export const readDevice = async (wanted: () => boolean): Promise<Device | undefi
   try {
     for (const step of steps) {
       await idle();
-      if (!wanted()) return undefined;
+      if (!wanted()) return false;
       try {
         await step();
       } catch {
@@ -243,5 +224,5 @@ export const readDevice = async (wanted: () => boolean): Promise<Device | undefi
   } finally {
     frame?.close();
   }
-  return device;
+  return true;
 };

@@ -2,6 +2,7 @@
 
 import { askForMotion } from "./motion.js";
 import type { CaptureFacts, Collector, Consent, Options } from "./options.js";
+import { begun } from "./quick.js";
 import { Recorder } from "./recorder.js";
 import type { Outside } from "./sender.js";
 
@@ -43,10 +44,12 @@ export const start = (options: Options): Collector => {
     });
   const readDevice = async (): Promise<void> => {
     deviceAsked = true;
-    const { readDevice: read } = await import("./device.js");
-    const device = await read(() => recorder.allows("device"));
+    const device = begun();
+    recorder.reads(device);
+    const { readInto } = await import("./device.js");
+    const isWhole = await readInto(device, () => recorder.allows("device"));
     // Withdrawn meanwhile: if it is given again, it is read again.
-    if (device && recorder.allows("device")) recorder.tell({ device });
+    if (isWhole && recorder.allows("device")) recorder.tell({ device });
     else deviceAsked = false;
   };
   const pause = (watch: Watch): void => {

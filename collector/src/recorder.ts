@@ -54,6 +54,9 @@ export class Recorder implements Env {
     motion: motion(this),
   };
   private facts: Facts = {};
+  /** Device facts that are still being read, and how many of them were told. */
+  private reading: Device = {};
+  private told = 0;
   /** What else has something to say when an event is made; it must not call back. */
   private askedBefore: (() => void)[] = [];
   private events = 0;
@@ -108,7 +111,10 @@ export class Recorder implements Env {
       if (before[need] === this.consent[need]) continue;
       const granted = this.consent[need] === true;
       if (!granted) this.sender.withdraw(need);
-      if (need === "device" && !granted) delete this.facts.device;
+      if (need === "device" && !granted) {
+        delete this.facts.device;
+        this.reading = {};
+      }
       if (need === "camera" && !granted) {
         delete this.facts.capture;
         // What the camera's part keeps goes, too.
@@ -126,7 +132,14 @@ export class Recorder implements Env {
   tell(facts: Facts): void {
     if (this.ended) return;
     this.mark(now());
+    if (facts.device) this.reading = {};
     Object.assign(this.facts, facts);
+  }
+
+  /** Facts are being read into `device`: the next event tells what is there by then, and the last one what came since. */
+  reads(device: Device): void {
+    this.reading = device;
+    this.told = 0;
   }
 
   before(ask: () => void): void {
@@ -202,10 +215,19 @@ export class Recorder implements Env {
       const block = family.take(last);
       if (block) (blocks as Record<string, object>)[name] = block;
     }
+    const device = this.soFar(last);
+    if (device) blocks.device = device;
     Object.assign(blocks, this.facts);
     this.facts = {};
     if (end) blocks.end = { reason: end };
     return blocks;
+  }
+
+  private soFar(last: boolean): Device | undefined {
+    const known = Object.values(this.reading).filter((fact) => fact !== undefined).length;
+    if (known <= this.told || (this.told && !last)) return undefined;
+    this.told = known;
+    return { ...this.reading, partial: true };
   }
 
   /** Queue one event of these blocks, or several where it would be too large. */

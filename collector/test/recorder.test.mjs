@@ -127,6 +127,63 @@ test("declared assistive technology goes with the first event, whatever it is, a
   assert.deepEqual(second.events.map((event) => [event.device, event.capture]), [[{ assistive_technology: true }, { upload: true }]]);
 });
 
+const sent = async ({ events }) => {
+  for (let turn = 0; turn < 30; turn++) await Promise.resolve();
+  return events.map(({ device, capture, end }) => ({ device, capture, end: end?.reason }));
+};
+
+test("a device that is being read is told with the first event, and what came since with the last", async () => {
+  stored.clear();
+  const one = page("part");
+  const device = { webdriver: true, language: undefined };
+  one.recorder.reads(device);
+  one.recorder.flush();
+  assert.deepEqual(await sent(one), [], "alone it makes no event before the last");
+  one.recorder.agree({ device: true, camera: true });
+  const upload = () => {
+    one.recorder.tell({ capture: { upload: true } });
+    one.recorder.flush();
+  };
+  upload();
+  device.platform = "Linux";
+  upload();
+  one.recorder.end("completed");
+  const capture = { upload: true };
+  assert.deepEqual(await sent(one), [
+    { device: { webdriver: true, partial: true }, capture, end: undefined },
+    { device: undefined, capture, end: undefined },
+    { device: { webdriver: true, platform: "Linux", partial: true }, capture: undefined, end: "completed" },
+  ]);
+});
+
+test("a page that is left tells what was read by then, once; and a whole device ends its parts", async () => {
+  stored.clear();
+  const left = page("left");
+  left.recorder.reads({ webdriver: true });
+  left.recorder.flush(true);
+  left.recorder.flush(true);
+  assert.deepEqual((await sent(left)).map(({ device }) => device), [{ webdriver: true, partial: true }]);
+  const whole = page("whole");
+  const device = { webdriver: true };
+  whole.recorder.reads(device);
+  device.platform = "Linux";
+  whole.recorder.tell({ device });
+  whole.recorder.flush();
+  whole.recorder.end("completed");
+  assert.deepEqual((await sent(whole)).map((one) => one.device), [{ webdriver: true, platform: "Linux" }, undefined]);
+});
+
+test("parts of a device need its consent as the whole does", async () => {
+  stored.clear();
+  const one = page("withdrawn");
+  one.recorder.reads({ webdriver: true });
+  one.recorder.agree({ camera: true });
+  one.recorder.agree({ camera: true, device: true });
+  one.recorder.tell({ capture: { upload: true } });
+  one.recorder.end("completed");
+  assert.deepEqual(await sent(one), [{ device: undefined, capture: { upload: true }, end: "completed" }]);
+});
+
 test("an old library's toJSON does not spoil what is sent", async () => {
   stored.clear();
   const spoilt = { "Array.prototype": Array.prototype, "Object.prototype": Object.prototype, "String.prototype": String.prototype };

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from features.automation import automation_signals
@@ -18,7 +19,7 @@ from tests.support.capture_site import STRICT_POLICY, CaptureSite
 from tests.support.captured import settled, wait_for
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, Page
+    from playwright.sync_api import BrowserContext, Page, Route
 
 Open = Callable[..., "Page"]
 
@@ -61,6 +62,48 @@ def test_the_same_browser_gives_the_same_hashes(opened: Open, site: CaptureSite)
     second = device_of(opened({"device": True}), site)
     hashes = [(one.canvas_hash, one.audio_hash, one.fonts_hash) for one in (first, second)]
     assert hashes[0] == hashes[1]
+
+
+@pytest.mark.parametrize("how", ["() => collector.end('completed')", "() => dispatchEvent(new Event('pagehide'))"])
+def test_a_session_that_is_short_tells_what_is_known_at_once(
+    context: BrowserContext, opened: Open, site: CaptureSite, how: str
+) -> None:
+    context.route("**/device.js", lambda _: None)  # still on its way
+    page = opened({"device": True})
+    page.evaluate(how)
+    (event,) = settled(page, site)
+    device = event.device
+    assert device
+    assert device.partial is True
+    assert device.webdriver is True
+    assert "Headless" in (device.user_agent or "")
+    assert (device.languages, device.max_touch_points) == (["en-US", "en"], 0)
+    assert None not in (device.platform, device.screen_width_px, device.outer_width_px, device.has_focus)
+    # What takes work, or asks another process, is not there yet.
+    assert (device.iframe, device.gpu_renderer, device.plugin_count, device.timezone) == (None, None, None, None)
+
+
+def test_the_first_event_of_behaviour_has_the_device_and_a_later_one_the_whole(
+    context: BrowserContext, opened: Open, site: CaptureSite
+) -> None:
+    held: list[Route] = []
+    context.route("**/device.js", lambda route: held.append(route))  # noqa: PLW0108 - a builtin is no handler
+    page = opened({"behaviour": True, "device": True})
+    page.mouse.move(20, 20)
+    page.mouse.move(200, 200, steps=5)
+    page.wait_for_function("() => collector.stats().sent > 0", timeout=60_000)
+    for route in held:
+        route.continue_()
+    wait_for(lambda: sum("device" in event for event in site.events()) > 1, 60)
+    first, *_, last = [event.device for event in settled(page, site) if event.device]
+    assert site.events()[0]["device"]["partial"] is True
+    assert last.partial is None
+    facts = {name: value for name, value in msgspec.to_builtins(first).items() if value is not None}
+    whole = msgspec.to_builtins(last)
+    assert {name: whole[name] for name in facts if name != "partial"} == {
+        name: value for name, value in facts.items() if name != "partial"
+    }
+    assert last.gpu_renderer
 
 
 STEALTH = """
