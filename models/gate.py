@@ -98,7 +98,8 @@ def compare(previous: Measurement, present: Measurement, tolerances: Mapping[str
     ]
     flips: list[Flip] = []
     not_compared: list[str] = []
-    if previous.sessions == present.sessions:
+    not_compared += _one_sided(previous.outcomes, present.outcomes)
+    if _are_the_same(previous, present):
         flips = list(_flips(previous.outcomes, present.outcomes))
         figures += _paired(previous.outcomes, present.outcomes, len(flips), allowed)
     else:
@@ -115,6 +116,20 @@ def compare(previous: Measurement, present: Measurement, tolerances: Mapping[str
         else:
             figures.append(Figure(check, unit, a, b, b / a, b / a <= allowed[check], 0))
     return Verdict(figures, flips, not_compared)
+
+
+def _are_the_same(previous: Measurement, present: Measurement) -> bool:
+    """Whether both are of the same golden sessions in the same order: a file may say so and hold others."""
+    names = ([one.name for one in measured.outcomes] for measured in (previous, present))
+    return previous.sessions == present.sessions and len({tuple(each) for each in names}) == 1
+
+
+def _one_sided(previous: Sequence[Outcome], present: Sequence[Outcome]) -> Iterable[str]:
+    """A line for each side that has bot families or sources of people which the other has not."""
+    groups = [{(one.is_bot, one.group) for one in outcomes} for outcomes in (previous, present)]
+    for which, only in (("previous", groups[0] - groups[1]), ("present", groups[1] - groups[0])):
+        if only:
+            yield f"{', '.join(group for _, group in sorted(only))}: only the {which} sessions have any"
 
 
 def _found(previous: Sequence[Outcome], present: Sequence[Outcome], allowed: Mapping[str, float]) -> Iterable[Figure]:

@@ -68,9 +68,9 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sessions: str
     """SHA-256 of the golden sessions' bytes: of other sessions only shares can be compared."""
     outcomes: Annotated[list[Outcome], Meta(min_length=1)]
-    us_per_event: float | None = None
+    us_per_event: Annotated[float, Meta(gt=0.0)] | None = None
     """CPU time of models, decision and reasons, µs an event."""
-    memory_mib: float | None = None
+    memory_mib: Annotated[float, Meta(gt=0.0)] | None = None
     """Largest resident size of a process that loads the artefacts and scores, MiB."""
     machine: str = ""
     """Where both were measured: elsewhere they can't be compared."""

@@ -173,7 +173,7 @@ class PolicyDiff:
 
     def describe(self, session_id: str, collector: str, platform: str) -> None:
         """Take from telemetry what risk events don't say of a session."""
-        if len(self._places) < self._max_sessions:
+        if session_id in self._places or len(self._places) < self._max_sessions:
             self._places[session_id] = (collector, platform)
 
     def take(self, event: RiskEvent) -> None:
@@ -209,7 +209,10 @@ class PolicyDiff:
                 return session
             # It was erased, and began anew.
         if event.sequence != 1:
-            self.beheaded.add(event.session_id)
+            if event.session_id in self.beheaded or len(self.beheaded) < self._max_sessions:
+                self.beheaded.add(event.session_id)
+            else:
+                self.beyond += 1
             return None
         if len(self._sessions) >= self._max_sessions and session is None:
             self.beyond += 1

@@ -4,7 +4,6 @@ Pure. Repeats are dropped as any consumer drops them, gaps in the numbers of the
 made up for what is not there.
 """
 
-import bisect
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -165,12 +164,6 @@ class Story:
             for stage, value in event.latency_ms.items():
                 by_stage.setdefault(stage, []).append(value)
         return {stage: (sorted(values)[len(values) // 2], max(values)) for stage, values in by_stage.items()}
-
-    def evaluation_at(self, effective_ms: int) -> RiskEvent | None:
-        """The latest evaluation of an event time at or before this one (epoch ms)."""
-        times = [event.effective_at for event in self.events]
-        at = bisect.bisect_right(times, effective_ms) - 1
-        return self.events[at] if at >= 0 and times == sorted(times) else None
 
 
 def versions_of(event: RiskEvent) -> dict[str, object]:

@@ -86,7 +86,8 @@ def memory_mib(folder: Path | None, policy: bytes, policy_name: str) -> float:
     except subprocess.TimeoutExpired:
         raise CostError(f"a process that loads the artefacts did not end within {TIMEOUT_S:g} s") from None
     if done.returncode:
-        raise CostError(f"a process that loads the artefacts ended with {done.returncode}: {one_line(done.stderr)}")
+        why = one_line(done.stderr.strip().rpartition("\n")[2])
+        raise CostError(f"a process that loads the artefacts ended with {done.returncode}: {why}")
     return float(done.stdout)
 
 

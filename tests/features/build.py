@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from features.recorded import START_MS
 from features.registry import INDEX, N_FEATURES
 from features.session import columns_of, fold_chunk, new_states
-from schemas.telemetry import Collector, Keys, Pointer, Telemetry
+from schemas.telemetry import Keys, Pointer, Telemetry
+from tests.support.events import telemetry
 
 Sample = tuple[float, float, float, int]
 Key = tuple[float, float | None, int]
@@ -17,17 +17,7 @@ Vector = npt.NDArray[np.float64]
 
 
 def event(start_ms: float = 0.0, *, session: str = "s", sequence: int = 0, **blocks: Any) -> Telemetry:
-    return Telemetry(
-        event_id=f"{session}:{sequence}",
-        session_id=session,
-        tenant="t",
-        flow="signup",
-        sequence=sequence,
-        effective_at=START_MS + round(start_ms),
-        observed_at=START_MS + round(start_ms) + 500,
-        collector=Collector(name="test", version="1.0.0"),
-        **blocks,
-    )
+    return telemetry(session, sequence, at_ms=round(start_ms), **blocks)
 
 
 def pointer_of(samples: Sequence[Sample], start: float = 0.0, **more: Any) -> Pointer:

@@ -126,6 +126,19 @@ def test_of_other_sessions_only_shares_are_compared() -> None:
     assert not compare(measured(outcomes(2), sessions="t" * 64), low).passed
 
 
+def test_what_only_one_side_has_is_told_and_a_file_that_holds_others_is_no_pair() -> None:
+    found = outcomes()
+    for kept, words in (
+        ([one for one in found if one.group != "typist"], "typist: only the present sessions have any"),
+        ([*found, put(found[0], group="delbot")], "delbot: only the previous sessions have any"),
+    ):
+        verdict = compare(measured(kept), measured())
+        assert words in verdict.not_compared
+        assert "the golden sessions are others" in verdict.not_compared[-1]
+    with pytest.raises(msgspec.ValidationError, match=r"> 0\.0"):
+        msgspec.json.decode(msgspec.json.encode(measured(us_per_event=0.0)), type=Measurement)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.floats(0, 1), min_size=1, max_size=60),

@@ -182,6 +182,9 @@ def test_what_cannot_be_known_is_counted_and_left_out() -> None:
     assert diff(session("a", 0.2, 0.6), weighed).unknown == {"injection": 2}
     bounded = diff([*session("a", 0.2), *session("b", 0.2), *session("a", 0.6, first=1)], lower, max_sessions=1)
     assert (bounded.sessions, bounded.beyond, bounded.changed) == (1, 1, 1)
+    tails = [event for name in "xyzzy" for event in session(name, 0.6, first=4)]
+    bounded = diff([*session("a", 0.2), *tails], lower, max_sessions=2)
+    assert (bounded.beheaded, bounded.beyond) == ({"x", "y"}, 2)
 
 
 def test_a_session_that_was_erased_begins_anew() -> None:

@@ -16,7 +16,8 @@ from features.signals import derive_signals
 from features.velocity import WHAT_INDEX
 from schemas.risk import RiskEvent
 from schemas.signals import Signal, SignalRefs
-from schemas.telemetry import Capture, Collector, Telemetry
+from schemas.telemetry import Capture, Telemetry
+from tests.support.events import telemetry
 from tests.support.oracle import Oracle
 from tests.support.pipeline_world import REFS, START_MS, FakeRecord, World, chunk, engine, processed, records_of
 
@@ -24,19 +25,11 @@ CLIP = "sha256:of-one-clip"
 
 
 def filmed(session: str, account: str | None, clip: str | None, number: int = 0) -> Telemetry:
-    return Telemetry(
-        event_id=f"{session}:{number}",
-        session_id=session,
-        tenant="t",
-        flow="kyc_capture",
-        sequence=number,
-        effective_at=START_MS + 500 * number,
-        observed_at=START_MS + 500 * number + 100,
-        collector=Collector(name="c", version="1.0.0"),
-        account_ref=account,
+    return telemetry(
+        session, number, at_ms=500 * number, took_ms=100, flow="kyc_capture", account_ref=account,
         device_ref=f"device-of-{session}",
         capture=Capture(capture_ref=clip, upload=False) if clip is not None else None,
-    )
+    )  # fmt: skip
 
 
 def told(session: str, account: str | None, clip: str) -> Signal:

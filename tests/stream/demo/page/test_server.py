@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from schemas.telemetry import Collector, SessionEnd, Telemetry
+from schemas.telemetry import SessionEnd
 from stream.demo.children import DemoError
 from stream.demo.page import bots, server, site
 from stream.demo.page.server import PageServer
 from tests.stream.demo.page.stand_in import StandIn, naive_risk
+from tests.support.events import telemetry
 from tests.support.process import Deadline
 
 
@@ -75,22 +76,8 @@ def live(page: PageServer, view: str) -> Iterator[Stream]:
         answer.close()
 
 
-def telemetry(session_id: str, sequence: int, *, ends: bool = False) -> Telemetry:
-    return Telemetry(
-        event_id=f"e{sequence}",
-        session_id=session_id,
-        tenant="demo",
-        flow="signup",
-        sequence=sequence,
-        effective_at=1_790_000_000_000,
-        observed_at=1_790_000_000_500,
-        collector=Collector(name="c", version="1"),
-        end=SessionEnd(reason="completed") if ends else None,
-    )
-
-
 def publish(page: PageServer, session_id: str, sequence: int, *, ends: bool = False) -> None:
-    risk = naive_risk(telemetry(session_id, sequence, ends=ends))
+    risk = naive_risk(telemetry(session_id, sequence, end=SessionEnd(reason="completed") if ends else None))
     page.take(risk, risk.observed_at + 2, risk.observed_at + 4, None)
 
 
