@@ -80,6 +80,8 @@ kafka: $(VENV)/.dev ## Run a real Apache Kafka on a localhost port until Ctrl-C 
 	@$(BIN)/python -m tests.support.kafka $(ARGS)
 
 compose: ## Have compose-go itself check docker-compose.yml (needs Go 1.24)
+	@found=$$(go env GOVERSION 2>/dev/null || echo "go0 (none)"); printf 'go1.24\n%s\n' "$$found" | sort -V -C || \
+	  { echo "compose-go needs Go 1.24 or newer, here is $$found: install it, or leave this check to who has it"; exit 1; }
 	@COMPOSE_PROFILES=all go run github.com/compose-spec/compose-go/v2/cmd@v2.16.2 docker-compose.yml >/dev/null
 
 wheel: $(VENV)/.tellwire ## Build the wheel into dist/

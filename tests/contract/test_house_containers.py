@@ -122,6 +122,19 @@ def test_compose_files_own_schema_accepts_it() -> None:
     assert len(list(checker.iter_errors(compose))) == 1
 
 
+@pytest.mark.parametrize(("version", "told"), [("go1.23.9", "here is go1.23.9:"), ("", "here is go0 (none):")])
+def test_a_go_that_is_too_old_for_compose_go_is_told_in_one_line(tmp_path: Path, version: str, told: str) -> None:
+    fake = tmp_path / "go"
+    fake.write_text(f"#!/bin/sh\n[ -n '{version}' ] && [ $1 = env ] && echo {version}\n")
+    fake.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "LC_ALL": "C"}
+    done = subprocess.run(["make", "compose"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("compose-go needs Go 1.24 or newer, ")
+    assert told in line
+    assert done.returncode != 0
+
+
 def test_the_container_starts_from_the_kernels_that_were_baked(tmp_path: Path) -> None:
     baked, cache, tools = tmp_path / "baked", tmp_path / "cache", tmp_path / "bin"
     (baked / "inside").mkdir(parents=True)
