@@ -2,23 +2,14 @@
 // a sampled fingerprint. The first line of standard input is a JSON object, as of `redteam/attack.py`; exit status 0: sent.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 const require = createRequire(import.meta.url);
-const WIDTH = 1280;
-const HEIGHT = 960;
-const QUIET = [
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-  "--no-first-run",
-  "--no-default-browser-check",
-  "--metrics-recording-only",
-  "--lang=en-US",
-  `--window-size=${WIDTH},${HEIGHT}`,
-];
+// What every tool starts Chromium with, as `redteam/browsers.py` reads it.
+const { width: WIDTH, height: HEIGHT, quiet } = JSON.parse(readFileSync(new URL("chromium.json", import.meta.url), "utf8"));
+const QUIET = [...quiet, `--window-size=${WIDTH},${HEIGHT}`];
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const between = (low, high) => low + (high - low) * Math.random();

@@ -6,6 +6,7 @@ All start the Chromium that is told, on the display that is told, without anythi
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -16,17 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-WIDTH, HEIGHT = 1280, 960
-QUIET = (
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--no-default-browser-check",
-    "--metrics-recording-only",
-    "--lang=en-US",
-    f"--window-size={WIDTH},{HEIGHT}",
-)
+_COMMON = json.loads(Path(__file__).with_name("chromium.json").read_text())
+"""What Chromium is started with by every tool, whichever language it is written for."""
+WIDTH, HEIGHT = _COMMON["width"], _COMMON["height"]
+QUIET = (*_COMMON["quiet"], f"--window-size={WIDTH},{HEIGHT}")
 FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 CANVAS_CAMERA = """
 (() => {

@@ -15,7 +15,8 @@ import numpy as np
 from schemas.telemetry import Collector, Device, Keys, Pointer, Viewport
 from stream.demo.page.scripted import as_client
 from stream.simulation.people import Visit, person
-from stream.simulation.recording import Identity, cut
+from stream.simulation.population import stranger
+from stream.simulation.recording import cut
 
 COLLECTOR: Final = Collector(name="tellwire-web", version="0.1.0", sampling_interval_ms=0.5)
 """The collector that forgers claim to be."""
@@ -75,17 +76,7 @@ def _visit(rng: np.random.Generator, sample: Sample | None) -> Visit:
 
 
 def _events(visit: Visit, session_id: str, start_ms: int) -> list[tuple[int, dict[str, Any]]]:
-    who = Identity(
-        session_id=session_id,
-        flow="signup",
-        account_ref="",
-        device_ref=None,
-        device=visit.machine.device,
-        network=None,
-        viewport=visit.machine.viewport,
-        collector=COLLECTOR,
-    )
-    made = cut(visit.recording, who, start_ms)
+    made = cut(visit.recording, stranger(visit, session_id, collector=COLLECTOR), start_ms)
     return [(at_ms, as_client(event)) for at_ms, event in made if at_ms <= LONGEST_MS]
 
 

@@ -148,3 +148,18 @@ def _identity(rng: Rng, visit: Visit, flow: Flow, run: str) -> Identity:
         nonce=token(rng, "n"),
         clock_offset_ms=int(clock_offset),
     )
+
+
+def stranger(visit: Visit, session_id: str, nonce: str | None = None, collector: Collector = COLLECTOR) -> Identity:
+    """Who sends a sign-up of which nothing is known but its machine: no account, no device's name, no network."""
+    return Identity(
+        session_id=session_id,
+        flow="signup",
+        account_ref="",
+        device_ref=None,
+        device=visit.machine.device,
+        network=None,
+        viewport=visit.machine.viewport,
+        collector=collector,
+        nonce=nonce,
+    )

@@ -20,8 +20,8 @@ import numpy as np
 from schemas.telemetry import Telemetry
 from stream.demo.children import told_by_parent
 from stream.simulation.bots import FAMILIES, stock_of
-from stream.simulation.population import COLLECTOR
-from stream.simulation.recording import Identity, cut
+from stream.simulation.population import stranger
+from stream.simulation.recording import cut
 
 GATEWAY_SAYS: Final = ("tenant", "flow", "observed_at", "account_ref", "device_ref", "ref_key_version", "network")
 """What the gateway alone may say of an event."""
@@ -33,18 +33,7 @@ def visit(family: str, session_id: str, nonce: str, start_ms: int, seed: int) ->
     """Return one visit's events with the time, ms from its start, at which each is sent."""
     rng = np.random.default_rng(seed)
     found = FAMILIES[family](rng, "signup", stock_of(rng))
-    who = Identity(
-        session_id=session_id,
-        flow="signup",
-        account_ref="",
-        device_ref=None,
-        device=found.machine.device,
-        network=None,
-        viewport=found.machine.viewport,
-        collector=COLLECTOR,
-        nonce=nonce,
-    )
-    return cut(found.recording, who, start_ms)
+    return cut(found.recording, stranger(found, session_id, nonce=nonce), start_ms)
 
 
 def as_client(event: Telemetry) -> dict[str, Any]:
