@@ -49,9 +49,9 @@ def fold(s, start, n, t, kind, samples):  # type: ignore[no-untyped-def]
         if s[SEEN] != 0.0 and now < last - 1e-3:
             s[REORDERED] += 1.0
             continue
-        if code in {0, 2}:
+        if code in (0, 2):
             shown = True
-        if code in {2, 3}:
+        if code in (2, 3):
             if s[HIDDEN] != 0.0:
                 s[HIDDEN_TIME] += min(now - last, LONGEST_MS) / 1000.0
             s[HIDDEN] = 1.0 if code == 3 else 0.0

@@ -128,7 +128,7 @@ def _interval(s, dd, code, last_code):  # type: ignore[no-untyped-def]
     s[LAST_DD] = dd
     if code == LETTER and last_code == LETTER:
         add_moments(s, DD_LETTER, u)
-    elif SPACE in {code, last_code}:
+    elif SPACE in (code, last_code):
         add_moments(s, DD_SPACE, u)
     else:
         add_moments(s, DD_OTHER, u)

@@ -188,7 +188,7 @@ def fold(s, start, n, t, x, y, kind, kinds, found, log_ms, at, most):  # type: i
         else:
             moved = xi != s[LAST_X] or yi != s[LAST_Y]
             paused = moved and now - get_time(s, MOVE_T) > PAUSE_MS + EDGE_MS
-            if paused or code in {1, 2, 5} or now - get_time(s, START_T) > LONGEST_MS + EDGE_MS:
+            if paused or code in (1, 2, 5) or now - get_time(s, START_T) > LONGEST_MS + EDGE_MS:
                 if at < most:
                     duration = _shape(s, found[at])
                     if duration > 0.0:

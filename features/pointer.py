@@ -356,7 +356,7 @@ def fold(s, work, start, n, t, x, y, kind, kinds):  # type: ignore[no-untyped-de
             _interval(s, max(dt, 0.0), now - get_time(s, MOVE_T) if moved else 0.0)
         if code == 3:
             s[WHEELS] += 1.0
-        elif code in {1, 5}:
+        elif code in (1, 5):
             _press(s, now, xi, yi, jump, in_order and not first)
             if moved:
                 _move(s, work, now, xi, yi)

@@ -8,7 +8,7 @@ without the key. What is usual is known from `Reference`: means and axes of many
 import hashlib
 import importlib.resources
 import math
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 import numba
@@ -73,26 +73,33 @@ def load_reference() -> tuple[Reference, str]:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _describe(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0917 - one kernel, called once
+def _describe(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0917 - one kernel, called once
     shapes, log_ms, mean, axes, density, turn, directions, shifts, seeds, coordinates, duration, usual, cells
 ):
-    """Fill the last four for each shape. Plain loops: a matrix product's last bits may depend on how many are in it."""
+    """Fill the last four for each shape. Plain loops: a matrix product's last bits may depend on how many are in it.
+
+    `turn`, `axes` and `directions` come transposed: sums that grow side by side, each in the order of its terms, take
+    a fraction of the time that one after the other takes.
+    """
     width = len(mean)
+    turned = np.empty(width)
     z = np.empty(AXES)
+    cuts = np.empty(PROJECTIONS)
     for n in range(len(shapes)):
         shape = shapes[n]
+        turned[:] = 0.0
+        z[:] = 0.0
+        for j in range(width):
+            apart = shape[j] - mean[j]
+            for i in range(width):
+                turned[i] += turn[j, i] * apart
+            for i in range(AXES):
+                z[i] += axes[j, i] * apart
         for i in range(width):
-            total = 0.0
-            for j in range(width):
-                total += turn[i, j] * (shape[j] - mean[j])
-            coordinates[n, i] = min(max(math.floor(total / COORDINATE_STEP + 0.5), -127), 127)
+            coordinates[n, i] = min(max(math.floor(turned[i] / COORDINATE_STEP + 0.5), -127), 127)
         square = 0.0
         for i in range(AXES):
-            total = 0.0
-            for j in range(width):
-                total += axes[i, j] * (shape[j] - mean[j])
-            z[i] = total
-            square += total * total
+            square += z[i] * z[i]
         widest = 0.0
         for j in range(width // 2, width):
             widest = max(widest, abs(shape[j]))
@@ -105,13 +112,14 @@ def _describe(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0917 - one kern
         )
         duration[n] = min(max(math.floor((log_ms[n] - FIRST_LOG_MS) / DURATION_STEP + 0.5), 0), 255)
         for t in range(TABLES):
+            cuts[:] = 0.0
+            for i in range(AXES):
+                for k in range(PROJECTIONS):
+                    cuts[k] += directions[t, i, k] * z[i]
             cell = seeds[t]
             for k in range(PROJECTIONS + 1):
                 if k < PROJECTIONS:
-                    total = 0.0
-                    for i in range(AXES):
-                        total += directions[t, k, i] * z[i]
-                    at = math.floor(total / CELL_WIDTH + shifts[t, k])
+                    at = math.floor(cuts[k] / CELL_WIDTH + shifts[t, k])
                 else:
                     at = math.floor(log_ms[n] / DURATION_CELL + shifts[t, k])
                 cell = _mixed(cell ^ np.uint64(np.int64(at) & 0xFFFFFFFF))
@@ -146,6 +154,16 @@ class MovementKey:
         )
         self._shifts = np.array([[draw.uniform() for _ in range(PROJECTIONS + 1)] for _ in range(TABLES)])
         self._seeds = np.array([draw.integer() for _ in range(TABLES)], dtype=np.uint64)
+        self._constants = (
+            self._mean,
+            np.ascontiguousarray(self._axes.T),
+            self._density,
+            np.ascontiguousarray(self._turn.T),
+            np.ascontiguousarray(self._directions.transpose(0, 2, 1)),
+            self._shifts,
+            self._seeds,
+        )
+        self._hashes: dict[tuple[str, int], Any] = {}
 
     def describe(self, shapes: NDArray[np.float32], log_ms: Floats) -> Described:
         """Describe movements: shapes float32[n, WIDTH] and log_ms float64[n] of `features.movement`."""
@@ -156,16 +174,19 @@ class MovementKey:
             np.empty(n),
             np.empty((n, TABLES), dtype=np.uint64),
         )
-        _describe(
-            shapes, log_ms, self._mean, self._axes, self._density, self._turn, self._directions, self._shifts,
-            self._seeds, found.coordinates, found.duration, found.usual, found.cells,
-        )  # fmt: skip
+        _describe(shapes, log_ms, *self._constants, *found)
         return found
 
     def tag(self, kind: str, *parts: str, size: int) -> bytes:
         """Keyed hash of an identifier: `size` bytes, purpose-separated by `kind`."""
-        text = "\x00".join(parts).encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(text, key=self._key, digest_size=size, person=f"mov.{kind}".encode()[:16]).digest()
+        begun = self._hashes.get((kind, size))
+        if begun is None:
+            # The key's block is hashed once for each kind: a copy goes on from there.
+            begun = hashlib.blake2b(key=self._key, digest_size=size, person=f"mov.{kind}".encode()[:16])
+            self._hashes[kind, size] = begun
+        digest = begun.copy()
+        digest.update("\x00".join(parts).encode("utf-8", "surrogatepass"))
+        return digest.digest()
 
 
 class _Draws:

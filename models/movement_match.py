@@ -8,6 +8,7 @@ how dense people's movements lie there.
 
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 import numba
@@ -27,6 +28,7 @@ _DURATION_AT: Final = _OWNER_AT + TAG_BYTES
 _COORDINATES_AT: Final = _DURATION_AT + 1
 ENTRY_BYTES: Final = _COORDINATES_AT + WIDTH
 _REST: Final = struct.Struct(f"<f{TABLES}Q")
+_BODY: Final = np.dtype([("duration", "u1"), ("coordinates", "i1", WIDTH), ("usual", "<f4"), ("cells", "<u8", TABLES)])
 PENDING_BYTES: Final = ENTRY_BYTES + _REST.size
 """An entry with what is needed to look it up: how usual its shape is, and its cells."""
 MAX_PENDING: Final = 12
@@ -66,20 +68,23 @@ def place_of(ingested_ms: int, partition: int, offset: int, number: int) -> byte
     return (ingested_ms & 0xFFFFFFFFFFFF).to_bytes(6, "big") + (offset & 0xFFFFFF).to_bytes(3, "big") + bytes((last,))
 
 
-def pack(described: Described, index: int, session: bytes, owner: bytes, place: bytes) -> bytes:
-    """One described movement as bytes (PENDING_BYTES)."""
-    coordinates = described.coordinates[index].tobytes()
-    duration = int(described.duration[index]).to_bytes(1, "little")
-    rest = _REST.pack(float(described.usual[index]), *described.cells[index].tolist())
-    return b"".join((session, place, owner, duration, coordinates, rest))
+def packed_bodies(described: Described) -> list[bytes]:
+    """Described movements as bytes: each is a packed one (`PENDING_BYTES`) behind session's tag, place, owner's tag."""
+    rows = np.empty(len(described.duration), dtype=_BODY)
+    rows["duration"] = described.duration
+    rows["coordinates"] = described.coordinates
+    rows["usual"] = described.usual
+    rows["cells"] = described.cells
+    text, size = rows.tobytes(), _BODY.itemsize
+    return [text[at : at + size] for at in range(0, len(text), size)]
 
 
 def unpack(packed: bytes) -> Pending:
-    """Read what `pack` wrote. ValueError for anything else."""
+    """Read a packed movement. ValueError for what is none."""
     if len(packed) != PENDING_BYTES:
         raise ValueError(f"a packed movement has {PENDING_BYTES} bytes, not {len(packed)}")
-    usual, *cells = _REST.unpack_from(packed, ENTRY_BYTES)
-    return Pending(packed[:ENTRY_BYTES], usual, tuple(cells))
+    rest = _REST.unpack_from(packed, ENTRY_BYTES)
+    return Pending(packed[:ENTRY_BYTES], rest[0], rest[1:])
 
 
 def owner_tag(key: MovementKey, tenant: str, account: str | None, device: str | None, session: str) -> bytes:
@@ -92,6 +97,16 @@ def owner_tag(key: MovementKey, tenant: str, account: str | None, device: str | 
     if device is not None:
         return key.tag("owner", tenant, "device", device, size=TAG_BYTES)
     return key.tag("owner", tenant, "session", session, size=TAG_BYTES)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _nearest_of_all(own, entries, ends, least):  # type: ignore[no-untyped-def]
+    """Fill least[i] for the i-th entry of `own` and those up to ends[i] of `entries`, from where the last one's end."""
+    begin = 0
+    size = len(own) // len(ends)
+    for i in range(len(ends)):
+        least[i] = _nearest(own[i * size : (i + 1) * size], entries[begin : ends[i]])
+        begin = ends[i]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -126,16 +141,22 @@ def _nearest(own, entries):  # type: ignore[no-untyped-def]
     return best
 
 
-def nearness(pending: Pending, stored: Iterable[bytes]) -> int:
+def nearness(pending: Sequence[Pending], stored: Sequence[Iterable[bytes]]) -> list[int]:
     """How near the nearest of other owners' earlier movements came, in NEAR_STEP of what is usual; FAR: none near.
 
-    `stored` are the values under the movement's cells; a value that is no row of entries counts as empty.
+    `stored` are the values under each movement's cells; a value that is no row of entries counts as empty.
     """
-    buffer = b"".join([value for value in stored if len(value) % ENTRY_BYTES == 0])
-    if not buffer:
-        return FAR
-    least = _nearest(np.frombuffer(pending.entry, dtype=np.uint8), np.frombuffer(buffer, dtype=np.uint8))
-    return FAR if least < 0 else near_of(least, pending.usual)
+    rows = [b"".join([value for value in values if len(value) % ENTRY_BYTES == 0]) for values in stored]
+    ends = list(accumulate(map(len, rows)))
+    if not ends or not ends[-1]:
+        return [FAR] * len(rows)
+    own, entries = (np.frombuffer(b"".join(of), dtype=np.uint8) for of in ([one.entry for one in pending], rows))
+    least = np.empty(len(ends), dtype=np.int64)
+    _nearest_of_all(own, entries, np.array(ends), least)
+    return [
+        FAR if squares < 0 else near_of(squares, one.usual)
+        for squares, one in zip(least.tolist(), pending, strict=True)
+    ]
 
 
 def near_of(squares: int, usual: float) -> int:
@@ -176,4 +197,5 @@ def copies(near: bytes) -> int:
 
 def warm_up() -> None:
     """Compile or load the kernel."""
-    _nearest(np.zeros(ENTRY_BYTES, dtype=np.uint8), np.zeros(0, dtype=np.uint8))
+    entry = bytes(ENTRY_BYTES)
+    nearness([Pending(entry, 1.0, ())], [[entry]])

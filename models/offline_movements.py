@@ -20,7 +20,7 @@ from models.movement_match import (
     TAG_BYTES,
     nearness,
     owner_tag,
-    pack,
+    packed_bodies,
     place_of,
     unpack,
     with_answers,
@@ -62,20 +62,20 @@ class OfflineMovements:
         `slots`, `session_ids` and `metas` are the events' sessions, each once.
         """
         ended = movements_of(states, slots, columns)
-        described = self._key.describe(ended.shape, ended.log_ms)
+        bodies = packed_bodies(self._key.describe(ended.shape, ended.log_ms))
         number, last = 0, -1
-        for index, event in enumerate(ended.event.tolist()):
+        for event, body in zip(ended.event.tolist(), bodies, strict=True):
             number, last = (number + 1 if event == last else 0), event
             meta, session_id = metas[event], session_ids[event]
             session = self._key.tag("session", meta.tenant, session_id, size=TAG_BYTES)
             owner = owner_tag(self._key, meta.tenant, meta.account_ref, meta.device_ref, session_id)
             place = place_of(self._events_total + event, 0, 0, number)
-            pending = unpack(pack(described, index, session, owner, place))
+            pending = unpack(b"".join((session, place, owner, body)))
             if meta.movements is None:
                 meta.movements = Compared()
             keys = [(meta.tenant, table, cell % self._buckets) for table, cell in enumerate(pending.cells)]
             held = [self._held.get(key, b"") for key in keys]
-            self._answers.setdefault(session_id, []).append(nearness(pending, held))
+            self._answers.setdefault(session_id, []).append(nearness([pending], [held])[0])
             if meta.movements.kept < MAX_KEPT:
                 meta.movements.kept += 1
                 for key, before in zip(keys, held, strict=True):

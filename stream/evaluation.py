@@ -170,7 +170,11 @@ class Evaluator:
         may_hold = fold_chunk(owned.sessions.rows, slots, columns, vectors)
         if self._movements is not None:
             for item, meta, missing in zip(segment, metas, degraded, strict=True):
-                if meta.movements is not None and self._movements.answer(owned, item.event.session_id, meta):
+                if (
+                    (known := meta.movements) is not None
+                    and known.pending
+                    and self._movements.answer(owned, item.event.session_id, known)
+                ):
                     missing.append(DEGRADED)
             self._movements.take(owned, segment, metas, slots, columns, batch)
         fill_contexts(vectors, metas)

@@ -29,7 +29,7 @@ from models.movement_match import (
     TAG_BYTES,
     nearness,
     owner_tag,
-    pack,
+    packed_bodies,
     place_of,
     unpack,
     warm_up,
@@ -61,15 +61,19 @@ def taken(
 
     places: session, append time (epoch ms) and offset of each event; metas: its session's state.
     """
-    described = key.describe(ended.shape, ended.log_ms)
+    bodies = packed_bodies(key.describe(ended.shape, ended.log_ms))
     waiting: list[Waiting] = []
     number, last, dropped = 0, -1, 0
-    for index, event in enumerate(ended.event.tolist()):
-        number, last = (number + 1 if event == last else 0), event
+    session = owner = b""
+    for event, body in zip(ended.event.tolist(), bodies, strict=True):
         (session_id, ingested_ms, offset), meta = places[event], metas[event]
-        session = key.tag("session", meta.tenant, session_id, size=TAG_BYTES)
-        owner = owner_tag(key, meta.tenant, meta.account_ref, meta.device_ref, session_id)
-        packed = pack(described, index, session, owner, place_of(ingested_ms, partition, offset, number))
+        if event == last:
+            number += 1
+        else:
+            number, last = 0, event
+            session = key.tag("session", meta.tenant, session_id, size=TAG_BYTES)
+            owner = owner_tag(key, meta.tenant, meta.account_ref, meta.device_ref, session_id)
+        packed = b"".join((session, place_of(ingested_ms, partition, offset, number), owner, body))
         known = meta.movements
         if known is None:
             known = meta.movements = Compared()
@@ -101,21 +105,26 @@ class MovementLookup:
         self._key.describe(np.zeros((1, WIDTH), dtype=np.float32), np.ones(1))
         warm_up()
 
-    def answer(self, owned: OwnedPartition, session_id: str, meta: Meta) -> bool:
+    def answer(self, owned: OwnedPartition, session_id: str, known: Compared) -> bool:
         """Take the answers to a session's earlier movements into its state; return whether one is missing."""
-        known = meta.movements
-        if known is None or not known.pending:
-            return False
-        answers = owned.near.pop(session_id, None) or {}
-        found = [answers[p[:ID_BYTES]] for p in known.pending if p[:ID_BYTES] in answers]
-        if found:
-            known.pending = [p for p in known.pending if p[:ID_BYTES] not in answers]
-            known.compared += len(found)
-            known.near = with_answers(known.near, found)
-            copies = sum(one <= _NEAR for one in found)
-            self._metrics.movements.add(len(found) - copies, "compared")
-            self._metrics.movements.add(copies, "near")
-        return bool(known.pending)
+        answers = owned.near.pop(session_id, None)
+        if answers is None:
+            return True
+        left: list[bytes] = []
+        found: list[int] = []
+        for packed in known.pending:
+            nearest = answers.get(packed[:ID_BYTES])
+            if nearest is None:
+                left.append(packed)
+            else:
+                found.append(nearest)
+        known.pending = left
+        known.compared += len(found)
+        known.near = with_answers(known.near, found)
+        copies = sum(one <= _NEAR for one in found)
+        self._metrics.movements.add(len(found) - copies, "compared")
+        self._metrics.movements.add(copies, "near")
+        return bool(left)
 
     def take(
         self,
@@ -169,11 +178,12 @@ class MovementLookup:
             self._metrics.movements.add(len(asks), "unanswered")
             return
         near = owned.near
-        for one, it, values in zip(waiting, pending, answers, strict=True):
+        found = nearness(pending, [values or () for values in answers])
+        for one, it, values, nearest in zip(waiting, pending, answers, found, strict=True):
             if values is None:
                 self._metrics.movements.add(1, "unanswered")
                 continue
-            near.setdefault(one.session_id, {})[it.entry[:ID_BYTES]] = nearness(it, values)
+            near.setdefault(one.session_id, {})[it.entry[:ID_BYTES]] = nearest
         while len(near) > MAX_ANSWERED:
             del near[next(iter(near))]
 

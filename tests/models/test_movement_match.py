@@ -1,6 +1,8 @@
 """Near-duplicate movements: description and comparison against naive twins, what counts as another's, and the score."""
 
+import hashlib
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -29,7 +31,13 @@ def described(n: int = 3, seed: int = 1) -> Described:
 
 
 def packed(*, session: bytes = b"s" * 6, owner: bytes = b"o" * 6, at: int = 1_000, seed: int = 1) -> bytes:
-    return match.pack(described(seed=seed), 0, session, owner, match.place_of(at, 0, 5, 0))
+    body = match.packed_bodies(described(seed=seed))[0]
+    return b"".join((session, match.place_of(at, 0, 5, 0), owner, body))
+
+
+def nearness(pending: match.Pending, stored: Iterable[bytes]) -> int:
+    """Of one alone."""
+    return match.nearness([pending], [stored])[0]
 
 
 def test_a_description_does_not_depend_on_what_else_is_described() -> None:
@@ -113,16 +121,32 @@ def test_the_nearest_is_its_naive_twin(
     pending = match.Pending(mine, 0.5, ())
     expected = match.FAR if best is None else match.near_of(best, 0.5)
     middle = len(stored) // 2
-    assert match.nearness(pending, [b"".join(stored[:middle]), b"", b"junk", b"".join(stored[middle:])]) == expected
+    values = [b"".join(stored[:middle]), b"", b"junk", b"".join(stored[middle:])]
+    assert nearness(pending, values) == expected
+    strange = match.Pending(entry(b"cccccc", b"cccccc", 9, own[3]), 0.5, ())
+    alone = nearness(strange, values[::-1])
+    assert match.nearness([pending, strange, pending, pending], [values, values, [b"junk"], ()]) == [
+        expected, alone, match.FAR, match.FAR,
+    ]  # fmt: skip
 
 
 def test_what_is_packed_is_read_back_and_anything_else_is_refused() -> None:
-    one = match.unpack(packed())
-    assert len(one.entry) == match.ENTRY_BYTES
-    assert one.cells == tuple(described().cells[0].tolist())
-    assert one.usual == pytest.approx(described().usual[0])
+    some = described(4)
+    for i, body in enumerate(match.packed_bodies(some)):
+        one = match.unpack(b"s" * 6 + match.place_of(1_000, 0, 5, 0) + b"o" * 6 + body)
+        assert len(one.entry) == match.ENTRY_BYTES
+        assert one.entry[-WIDTH - 1 :] == bytes((int(some.duration[i]),)) + some.coordinates[i].tobytes()
+        assert one.cells == tuple(some.cells[i].tolist())
+        assert one.usual == pytest.approx(some.usual[i])
     with pytest.raises(ValueError, match="packed movement has"):
         match.unpack(packed()[:-1])
+
+
+def test_a_tag_is_the_keyed_hash_of_its_parts() -> None:
+    for kind, size, parts in (("owner", 6, ("a", "b")), ("session", 6, ("é\ud800",)), ("owner", 8, ("a", "b"))):
+        text = "\0".join(parts).encode("utf-8", "surrogatepass")
+        naive = hashlib.blake2b(text, key=b"0123456789abcdef", digest_size=size, person=b"mov." + kind.encode())
+        assert KEY.tag(kind, *parts, size=size) == KEY.tag(kind, *parts, size=size) == naive.digest()
 
 
 def test_a_copy_of_another_owners_is_near_and_ones_own_or_a_later_one_is_not() -> None:
@@ -131,12 +155,12 @@ def test_a_copy_of_another_owners_is_near_and_ones_own_or_a_later_one_is_not() -
     def stored(**other: bytes | int) -> bytes:
         return match.unpack(packed(**other)).entry  # type: ignore[arg-type]
 
-    assert match.nearness(mine, [stored(session=b"t" * 6, owner=b"p" * 6)]) == 0
-    assert match.nearness(mine, [stored(session=b"t" * 6)]) == match.FAR, "a retry of the same account"
-    assert match.nearness(mine, [stored(owner=b"p" * 6)]) == match.FAR, "the session itself"
-    assert match.nearness(mine, [stored(session=b"t" * 6, owner=b"p" * 6, at=2_000)]) == match.FAR, "at the same place"
-    assert match.nearness(mine, [stored(session=b"t" * 6, owner=b"p" * 6, at=3_000)]) == match.FAR, "later"
-    assert match.nearness(mine, [stored(session=b"t" * 6, owner=b"p" * 6, seed=2)]) > 20, "somebody's other movement"
+    assert nearness(mine, [stored(session=b"t" * 6, owner=b"p" * 6)]) == 0
+    assert nearness(mine, [stored(session=b"t" * 6)]) == match.FAR, "a retry of the same account"
+    assert nearness(mine, [stored(owner=b"p" * 6)]) == match.FAR, "the session itself"
+    assert nearness(mine, [stored(session=b"t" * 6, owner=b"p" * 6, at=2_000)]) == match.FAR, "at the same place"
+    assert nearness(mine, [stored(session=b"t" * 6, owner=b"p" * 6, at=3_000)]) == match.FAR, "later"
+    assert nearness(mine, [stored(session=b"t" * 6, owner=b"p" * 6, seed=2)]) > 20, "somebody's other movement"
 
 
 def test_places_sort_as_the_log_does() -> None:
