@@ -36,6 +36,9 @@ def automation_signals(device: Device, found: Found) -> None:
     # Developer tools of a person's own set the probe off, too.
     if device.cdp_open and not device.devtools_open:
         found["cdp_open"] = True
+    # Phones and tablets, and other engines on them, give capitals of their own even to keys that are pressed.
+    if device.capitals_unshifted and browser_of(agent) == "chrome" and not is_mobile(agent):
+        found["scripted_keys"] = True
     agents = [scope.user_agent for scope in scopes if scope is not None and scope.user_agent]
     if any(is_headless(text) for text in agents):
         found["headless_ua"] = True

@@ -14,6 +14,9 @@ AHEAD_MS = 600_000
 OLDEST_SERVED: Final = {"tellwire-web": (0, 1, 0)}
 """Oldest release of each collector that is served; other collectors have none."""
 
+EVENT_IDS: Final = {"tellwire-web": re.compile(r"[0-9a-f]{32}")}
+"""The form of every event id that a collector makes, in all of its releases; of other collectors nobody knows it."""
+
 _EVAL_LENGTH = {"chrome": 33, "firefox": 37, "safari": 37}
 _PRODUCT_SUB = {"chrome": "20030107", "firefox": "20100101", "safari": "20030107"}
 _COMPARED = ("user_agent", "platform", "hardware_concurrency", "device_memory_gib", "timezone", "gpu_renderer")
@@ -28,6 +31,9 @@ def device_signals(event: Telemetry, meta: Meta, found: Found) -> None:
     ahead = event.effective_at - event.observed_at
     if ahead > AHEAD_MS or -ahead > DAY_MS:
         found["clock_skew"] = round(ahead / 1000.0, 1)
+    form = EVENT_IDS.get(event.collector.name)
+    if form is not None and not form.fullmatch(event.event_id):
+        found["collector_forged"] = event.collector.name
     oldest = OLDEST_SERVED.get(event.collector.name)
     if oldest is not None and _is_older(event.collector.version, oldest):
         found["sdk_obsolete"] = event.collector.version

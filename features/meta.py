@@ -20,6 +20,8 @@ from schemas.telemetry import Device, Network, Telemetry
 SEQUENCE_WINDOW = 256
 """Sequence numbers below the highest whose arrival is remembered."""
 
+CLOCK_STEP_MS = 5_000
+"""How far behind the latest one an event must begin for its clock to have been set back, ms."""
 MAX_RECENT_SIGNALS = 16
 MAX_UPSTREAM = 16
 
@@ -129,6 +131,10 @@ class Meta(msgspec.Struct, array_like=True):
     capture_ref: str | None = None
     """Hash of the latest image or video that was captured."""
     capture_counters: velocity.Part = velocity.UNKNOWN
+    clock_behind: bool = False
+    """Whether the latest event that came in its order began more than `CLOCK_STEP_MS` before another one."""
+    clock_steps: int = 0
+    """How often that became so."""
 
     def seen(self, sequence: int) -> Sequence:
         """Whether an event of this number has arrived: "too_old" is below the window, where nobody remembers."""
@@ -165,6 +171,11 @@ class Meta(msgspec.Struct, array_like=True):
             self.link_bucket_ms = 0
         if event.ref_key_version is not None:
             self.ref_key_version = event.ref_key_version
+        behind = self.last_effective_ms - event.effective_at > CLOCK_STEP_MS
+        # What comes late begins earlier of course, and an upstream result's time is of another clock.
+        if behind is not self.clock_behind and event.sequence == self.highest_sequence and not self.upstream:
+            self.clock_behind = behind
+            self.clock_steps += behind
         collector = event.collector
         self.collector = collector.name
         self.sampling_interval_ms = collector.sampling_interval_ms

@@ -14,7 +14,10 @@ from schemas.telemetry import Telemetry
 _TLS_ENGINES = {"chrome", "firefox", "safari"}
 _KERNEL: Final = {"android": "linux", "chromeos": "linux", "ios": "macos"}
 """Systems whose TCP is another's: what tells them apart is not in its options."""
+_NAMES: Final = {"user-agent", "accept-language"}
+"""Headers by which a request says from whom it comes; one of them may be lost on the way."""
 BACKWARDS_MS: Final = 60_000
+UNSTEADY_STEPS: Final = 3
 MOST_ACCOUNTS: Final = {"residential": 8, "hosting": 8, "business": 40}
 """Accounts a day at which an address stands out. Behind carriers, schools and unknown networks nobody can tell."""
 _COUNTRIES_M5: Final = 3 * WHAT_INDEX["account"]["countries"]
@@ -30,6 +33,8 @@ def network_signals(event: Telemetry, meta: Meta, found: Found) -> None:
     behind = meta.last_effective_ms - event.effective_at
     if behind > BACKWARDS_MS and event.sequence == meta.highest_sequence and not meta.upstream:
         found["clock_backwards"] = round(behind / 1000.0, 1)
+    if meta.clock_steps >= UNSTEADY_STEPS:
+        found["clock_unsteady"] = float(meta.clock_steps)
     if network is None:
         return
     if network.agent in {"signed", "unsigned", "spoofed"}:
@@ -44,6 +49,8 @@ def network_signals(event: Telemetry, meta: Meta, found: Found) -> None:
     _count(network, meta, found)
     if device is None:
         return
+    if browser_of(device.user_agent or "") != "other" and (client := _other_client(network)) is not None:
+        found["client_not_browser"] = client
     _compare_headers(network, device, found)
     engine = browser_of(device.user_agent or "")
     tls = (network.tls_class or "").lower()
@@ -69,6 +76,14 @@ def _count(network: Network, meta: Meta, found: Found) -> None:
     most = MOST_ACCOUNTS.get(network.asn_type or "")
     if address and most is not None and address[_ACCOUNTS_H24] >= most:
         found["ip_session_fanout"] = float(address[_ACCOUNTS_H24])
+
+
+def _other_client(network: Network) -> str | None:
+    """What a request came from that is no browser; None where nothing says so."""
+    if network.user_agent:
+        # Every browser's name begins so; what tools call themselves does not.
+        return None if network.user_agent.startswith("Mozilla/") else network.user_agent.partition("/")[0][:64]
+    return "no name" if set(network.headers_missing or ()) >= _NAMES else None
 
 
 def _compare_headers(network: Network, device: Device, found: Found) -> None:

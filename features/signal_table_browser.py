@@ -38,6 +38,16 @@ BROWSER: Final = (
         "fpscanner, FCaptcha",
         "open developer tools: seen by another cue, it does not fire",
     ),
+    signal(
+        "scripted_keys",
+        _S,
+        "automation",
+        "client",
+        "letter keys gave capitals with neither Shift nor Caps Lock, as where a program hands the browser its keys",
+        "own inference",
+        "tools that type for people, screen keyboards",
+        exempt_if=("assistive_technology", "ime", "touch_input"),
+    ),
     signal("headless_ua", _S, "automation", "client", "the user agent names a headless or scripted shell", "BotD"),
     signal(
         "engine_mismatch",
@@ -250,6 +260,25 @@ BROWSER: Final = (
         "a later event of the session began over a minute before an earlier one",
         "own inference",
         "clocks that are set meanwhile, a session that moves to another device",
+    ),
+    signal(
+        "clock_unsteady",
+        _S,
+        "device",
+        "comparison",
+        "later events of the session began over five seconds before earlier ones, three times over: a clock is set "
+        "once, and made-up times go to and fro",
+        "own inference",
+        "virtual machines whose clock is set again and again",
+    ),
+    signal(
+        "collector_forged",
+        _S,
+        "device",
+        "comparison",
+        "an event's id is not in the form in which the collector that it names makes all of them",
+        "Castle, Persona (integrity of the SDK); own inference",
+        "builds of one's own under the package's name",
     ),
     signal(
         "sdk_obsolete",

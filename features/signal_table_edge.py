@@ -39,6 +39,15 @@ EDGE: Final = (
         "proxies that strip headers",
     ),
     signal(
+        "client_not_browser",
+        _S,
+        "network",
+        "comparison",
+        "a browser's facts came with neither User-Agent nor Accept-Language, or under the name of another client",
+        "Fingerprint edge, AWS WAF; own inference",
+        "proxies that strip headers leave one of the two; extensions put another browser's name, not a tool's",
+    ),
+    signal(
         "tls_ua_mismatch",
         _M,
         "network",

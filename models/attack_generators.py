@@ -51,6 +51,7 @@ GENERATORS: Final[Mapping[str, Generator]] = {
     "sequence_impossible": Generator("forger"),
     "columns_fabricated": Generator("forger"),
     "payload_copied": Generator("forger"),
+    "forged_in_form": Generator("forger"),
 }
 """Every generator by name; the name is the `bot_family` of its recorded sessions."""
 

@@ -18,8 +18,8 @@ from schemas.risk import Automation, AutomationClass, Scores, SignalValue
 REPLAYED: Final = ("payload_replayed",)
 AGENTS: Final = ("agent_signed", "agent_unsigned", "agent_spoofed")
 DRIVERS: Final = (
-    "webdriver_true", "webdriver_patched", "driver_artifacts", "playwright_binding", "headless_ua", "zero_ms_hold",
-    "untrusted_events", "keys_while_unfocused", "cdp_rate", "centre_clicks",
+    "webdriver_true", "webdriver_patched", "driver_artifacts", "playwright_binding", "scripted_keys", "headless_ua",
+    "zero_ms_hold", "untrusted_events", "keys_while_unfocused", "cdp_rate", "centre_clicks",
 )  # fmt: skip
 """Signals that a program drives the browser or makes the input, surest first."""
 JUMPS: Final = "click_without_move"

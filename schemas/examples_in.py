@@ -32,7 +32,7 @@ POLICY_HASH: Final = "c0b8f2a1934e"
 COLLECTOR: Final = Collector(name="tellwire-web", version="1.0.0", sampling_interval_ms=0.0)
 
 POINTER_BATCH: Final = Telemetry(
-    event_id="evt_0001J8-25",
+    event_id="c41f0a7be2d84e5f9a3b6d7081c2e9f4",
     session_id=SESSION,
     tenant="example-bank",
     flow="login",
@@ -62,7 +62,7 @@ POINTER_BATCH: Final = Telemetry(
 )
 
 FIRST_EVENT: Final = Telemetry(
-    event_id="evt_0001J8-0",
+    event_id="0b97d3c65a184f2ebd6c41e87f20a935",
     session_id=SESSION,
     tenant="example-bank",
     flow="login",
@@ -95,7 +95,7 @@ FIRST_EVENT: Final = Telemetry(
 )
 
 LAST_EVENT: Final = Telemetry(
-    event_id="evt_0001J9-61",
+    event_id="7e2a90d4c8b54163af1d5b0296e38c7f",
     session_id=CAPTURE_SESSION,
     tenant="example-bank",
     flow="kyc_capture",

@@ -108,6 +108,9 @@ class Device(Block, kw_only=True):
         Annotated[list[Text], Meta(max_length=64)] | None,
         Meta(description="Native functions found replaced or proxied."),
     ] = None
+    capitals_unshifted: Annotated[
+        bool | None, Meta(description="Letter keys gave capitals twice with neither Shift nor Caps Lock.")
+    ] = None
     canvas_hash: Annotated[Ref | None, Meta(description="Hash of the canvas rendering.")] = None
     canvas_stable: Annotated[bool | None, Meta(description="Two canvas reads agree.")] = None
     audio_hash: Annotated[Ref | None, Meta(description="Hash of the audio rendering.")] = None

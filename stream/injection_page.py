@@ -8,7 +8,8 @@ from features.signal_table import SIGNALS
 from features.signals_upstream import STRONG_FACTS
 from models.calibration_table import INJECTION_PRIOR
 from models.device_risk import DEFAULT_WEIGHTS
-from stream.simulation.injections import ATTACKS, FIGURES, HARMLESS, REFUSED, UNSEEN
+from models.evaluate_results import errors_of, table
+from stream.simulation.injections import ATTACKS, FIGURES, HARMLESS, REFUSED, UNSEEN, known_results
 
 _LOWER: Final = {"strong": "medium", "medium": "weak", "weak": "not counted"}
 _FLOOR: Final = INJECTION_PRIOR.floor
@@ -63,6 +64,21 @@ Found: at most 1 % of genuine *simulated* people score as high or higher. There 
 innocent causes shows in {least:.1%} to {most:.0%} of them, and a kind of result refuses up to {refused:.0%} at first.
 These shares are judgements, so the figures say whether the parts fit together and what hides among people's own
 oddities; they say nothing of the world.
+""".rstrip()
+
+
+_ERRORS_TEXT: Final = """\
+## Results in their own terms
+
+`tellwire evaluate --results FILE` says how often a provider's results are wrong, by kind, provider and version. A line
+of FILE is one result and what was known of its capture: `{{"truth": "genuine", "signal": {{...}}}}`, where truth is
+`genuine` or names a species of attack (`stranger` for faces) and signal is a `capture.signal.v1`. APCER is told of the
+species that is taken for genuine most often (ISO/IEC 30107-3: never an average over species), a result without a
+verdict is no error but no answer, and one left to a person is an error of neither kind. Where results have scores,
+`--json` tells BPCER10, BPCER20 and BPCER100 as well. Intervals are Wilson's, 95 %.
+
+Below are the *simulated* results of the steps above ({genuine} genuine people, {attacks} of each attack): what the
+simulation was told, counted back. Nothing here is any provider's.
 """.rstrip()
 
 
@@ -145,6 +161,10 @@ def injection_page() -> str:
         f"Not found, and not to be: {', '.join(f'`{name}`' for name in sorted(UNSEEN))}. A clip that comes through a",
         "real device with a camera's name, clock and shape shows nothing to telemetry; only a model of the picture can",
         "find it.",
+        "",
+        *_ERRORS_TEXT.format(genuine=1_000, attacks=100).splitlines(),
+        "",
+        *table(errors_of(known_results(1_000, 100))),
     ]
     return "\n".join(lines) + "\n"
 

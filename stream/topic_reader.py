@@ -51,6 +51,17 @@ def reading(
         consumer.close()
 
 
+def watching(properties: dict[str, Any], name: str) -> dict[str, Any]:
+    """Properties of a consumer that sees what comes as it comes, joins no group and commits nothing."""
+    return properties | {
+        "group.id": name,  # required by the library; never joined
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "fetch.wait.max.ms": 5,
+    }
+
+
 def ends_of(consumer: Consumer, partition: TopicPartition, patience_s: float) -> tuple[int, int]:
     """Return first and next offset; waits out a leader election, which a new topic goes through too.
 

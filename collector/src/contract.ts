@@ -163,6 +163,8 @@ export interface Device {
   chrome_object?: boolean;
   /** Native functions found replaced or proxied. */
   native_functions_patched?: string[];
+  /** Letter keys gave capitals twice with neither Shift nor Caps Lock. */
+  capitals_unshifted?: boolean;
   /** Hash of the canvas rendering. */
   canvas_hash?: string;
   /** Two canvas reads agree. */

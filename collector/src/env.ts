@@ -1,5 +1,7 @@
 /** What every family of behaviour shares: the clock, guarded listeners, and what may not be looked at. */
 
+import type { Device } from "./contract.js";
+
 /** Samples a column may hold before its event is closed early; the contract allows 4096. */
 export const MAX_COLUMN = 800;
 
@@ -17,6 +19,8 @@ export interface Env {
   guard<T>(work: () => T): T | undefined;
   /** A sample of time `t` (page time) is about to be kept: opens the event, and schedules its end. */
   mark(t: number): void;
+  /** Hand over a fact of the browser that its input has shown; whether that is agreed to. */
+  shown(fact: Device): boolean;
   /** Make the event of what was gathered, now; `all`: also of what waits for something. */
   flush(all?: boolean): void;
   /** Page time as ms from the open event's start, to 0.1 ms, within the contract's range. */

@@ -37,6 +37,16 @@ export const composing = (event: KeyboardEvent): boolean =>
 /** Whether no key was pressed: browsers that fill a field in, and password managers, send such events around it. */
 export const keyless = (event: KeyboardEvent): boolean => !event.key;
 
+/** Who hands keys to a browser presses no Shift. On a Mac, what types for people sends all its text by the key of A. */
+const unshifted = (event: KeyboardEvent): boolean =>
+  event.isTrusted &&
+  /^Key[B-Z]$/.test(event.code) &&
+  event.key.toLowerCase() !== event.key &&
+  !["Shift", "CapsLock", "Control", "Alt", "AltGraph", "Meta"].some((name) => event.getModifierState(name));
+
+/** Capitals without Shift that are told. */
+const UNSHIFTED = 2;
+
 interface Row {
   down: number;
   up: number | null;
@@ -51,6 +61,7 @@ export const keys = (env: Env): Family<Keys> => {
   let untrusted = 0;
   let ime = 0;
   let unfocused = 0;
+  let capitals = 0;
 
   const count = (event: KeyboardEvent): void => {
     env.mark(timeOf(event));
@@ -63,11 +74,16 @@ export const keys = (env: Env): Family<Keys> => {
     if (composing(event)) return;
     if (rows.length >= MAX_COLUMN) env.flush(true);
     count(event);
+    const hidden = sensitive(target);
+    if (capitals < UNSHIFTED && !hidden && unshifted(event)) {
+      capitals++;
+      if (capitals === UNSHIFTED && !env.shown({ user_agent: navigator.userAgent.slice(0, 1024), capitals_unshifted: true })) capitals--;
+    }
     const last = rows[rows.length - 1]?.down ?? -Infinity;
     rows.push({
       down: Math.max(timeOf(event), last),
       up: null,
-      kind: classOf(event.key ?? "", sensitive(target)),
+      kind: classOf(event.key ?? "", hidden),
       code: event.code || "?",
     });
   };

@@ -57,6 +57,8 @@ export class Recorder implements Env {
   /** Device facts that are still being read, and how many of them were told. */
   private reading: Device = {};
   private told = 0;
+  /** Device facts that input has shown since the last event. */
+  private seen: Device | undefined;
   /** What else has something to say when an event is made; it must not call back. */
   private askedBefore: (() => void)[] = [];
   private events = 0;
@@ -114,6 +116,7 @@ export class Recorder implements Env {
       if (need === "device" && !granted) {
         delete this.facts.device;
         this.reading = {};
+        this.seen = undefined;
       }
       if (need === "camera" && !granted) {
         delete this.facts.capture;
@@ -134,6 +137,12 @@ export class Recorder implements Env {
     this.mark(now());
     if (facts.device) this.reading = {};
     Object.assign(this.facts, facts);
+  }
+
+  shown(fact: Device): boolean {
+    if (!this.allows("device")) return false;
+    this.seen = { ...this.seen, ...fact };
+    return true;
   }
 
   /** Facts are being read into `device`: the next event tells what is there by then, and the last one what came since. */
@@ -215,10 +224,10 @@ export class Recorder implements Env {
       const block = family.take(last);
       if (block) (blocks as Record<string, object>)[name] = block;
     }
-    const device = this.soFar(last);
-    if (device) blocks.device = device;
-    Object.assign(blocks, this.facts);
+    const device = this.facts.device ?? this.soFar(last) ?? (this.seen && { partial: true });
+    Object.assign(blocks, this.facts, device && { device: { ...device, ...this.seen } });
     this.facts = {};
+    this.seen = undefined;
     if (end) blocks.end = { reason: end };
     return blocks;
   }

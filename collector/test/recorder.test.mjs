@@ -210,3 +210,24 @@ test("a consent of nothing withdraws everything", async () => {
   await one();
   assert.deepEqual([events, errors, recorder.allows("device")], [[], [], false]);
 });
+
+test("a fact that input showed goes with what is told of the device, and only with consent to that", async () => {
+  stored.clear();
+  const { recorder, events, one } = page("s");
+  assert.equal(recorder.shown({ capitals_unshifted: true }), true);
+  await one();
+  assert.equal(recorder.shown({ capitals_unshifted: true }), true);
+  recorder.mark(performance.now());
+  recorder.flush();
+  await one();
+  assert.deepEqual(
+    events.map((event) => event.device),
+    [{ capitals_unshifted: true, language: "en" }, { capitals_unshifted: true, partial: true }, { language: "en" }],
+  );
+  assert.equal(recorder.shown({ capitals_unshifted: true }), true);
+  recorder.agree({ behaviour: true });
+  assert.equal(recorder.shown({ capitals_unshifted: true }), false);
+  recorder.agree({ device: true });
+  await one();
+  assert.deepEqual(events.at(-1).device, { language: "en" });
+});

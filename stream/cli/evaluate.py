@@ -18,6 +18,14 @@ def evaluate(
     cards: Annotated[
         Path | None, typer.Option("--cards", help="Folder to write the model cards to.", metavar="DIR")
     ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            "--results",
+            help="Upstream results of known truth, one a line: tells their errors (APCER, BPCER, FMR, FNMR), no more.",
+            metavar="FILE",
+        ),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A sixth of the data, few rounds: shows that evaluation works; not for use.")
     ] = False,
@@ -30,6 +38,9 @@ def evaluate(
     from stream.cli.failures import CommandError
     from stream.cli.progress import steps
 
+    if results is not None:
+        _of_results(results, as_json=as_json)
+        return
     folder = data_folder(data)
     for wanted in (out, cards):
         if wanted is not None:
@@ -54,3 +65,27 @@ def evaluate(
         typer.echo(msgspec.json.format(msgspec.json.encode(result.summary), indent=2).decode())
     else:
         typer.echo(markdown(result.summary, plots=False))
+
+
+def _of_results(path: Path, *, as_json: bool) -> None:
+    """Tell the errors of upstream results. Raises UsageError, CommandError."""
+    import msgspec
+
+    from models.dataset import DatasetError
+    from models.evaluate_results import errors_of, read_known, table
+    from stream.cli.failures import CommandError, UsageError
+
+    try:
+        found = errors_of(read_known(path))
+    except OSError as error:
+        msg = f"--results: {path} cannot be read: {error.strerror}"
+        raise UsageError(msg) from None
+    except DatasetError as error:
+        raise UsageError(str(error)) from None
+    if not found:
+        msg = f"{path} holds no result about a capture: kinds such as pad, injection, liveness or face_match_1to1"
+        raise CommandError(msg)
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    else:
+        typer.echo("\n".join(table(found)))

@@ -15,7 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from schemas.risk import RiskEvent
 from stream.demo.children import DemoError
 from stream.demo.tally import Tally
-from stream.topic_reader import ends_of
+from stream.topic_reader import ends_of, watching
 from stream.transport.headers import headers_of
 
 RISK_EVENTS: Final = "risk.events"
@@ -33,16 +33,7 @@ class Feed:
         """Told of each risk event, after the tally, with the time at which it was published, epoch ms."""
         self._decoder = msgspec.json.Decoder(RiskEvent)
         self.snapshots = 0
-        self._consumer = Consumer(
-            properties
-            | {
-                "group.id": "tellwire-demo-view",  # required by the library; never joined
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "auto.offset.reset": "earliest",
-                "fetch.wait.max.ms": 5,
-            }
-        )
+        self._consumer = Consumer(watching(properties, "tellwire-demo-view"))
         try:
             self._consumer.assign(self._places(from_end=not embedded))
         except KafkaException as error:

@@ -10,7 +10,7 @@ from schemas.base import Flow
 
 Runner = Literal["python", "node", "demo", "forged"]
 """Who runs it: `redteam/attack.py`, `redteam/attack.mjs`, the demo's own driven browser, or code without a browser."""
-Group = Literal["driven", "hidden", "fingerprint", "camera", "replay", "agent", "forged"]
+Group = Literal["driven", "hidden", "fingerprint", "camera", "replay", "agent", "forged", "in_form"]
 GROUPS: Final[dict[Group, str]] = {
     "driven": "Browsers driven by tools as they come",
     "hidden": "Stealth settings and humanised cursors",
@@ -19,6 +19,7 @@ GROUPS: Final[dict[Group, str]] = {
     "replay": "People's movements, played again",
     "agent": "A script that acts as language-model agents do",
     "forged": "Forged telemetry, without a browser",
+    "in_form": "Forged telemetry in the collector's own form, by one who has read it and these checks",
 }
 """Groups in the order of the report, with their titles."""
 
@@ -188,5 +189,14 @@ ATTACKS: Final[Sequence[Attack]] = (
     _forged("columns-fabricated", "columns from a table: equal steps, equal times, keys held for no time",
             "columns_fabricated"),
     _forged("payload-copied", "another session's events, again under a token of its own", "payload_copied"),
+    _forged("in-form", "a simulated person's telemetry with a browser's headers", "forged_in_form", "simulated_person",
+            group="in_form"),
+    _forged("in-form-bare", "the same with the headers of a plain HTTP client", "forged_in_form", group="in_form"),
+    _forged("in-form-clock-skewed", "a clock two hours ahead, also when sending", "forged_in_form", "clock_skewed",
+            group="in_form"),
+    _forged("in-form-clock-backwards", "every third event begins half a minute before the one before it",
+            "forged_in_form", "clock_backwards", group="in_form"),
+    _forged("in-form-copied", "another session's events, again under a token of its own", "forged_in_form",
+            "payload_copied", group="in_form"),
 )  # fmt: skip
 """Every attack, in the order of the report."""

@@ -1,12 +1,14 @@
 """Telemetry that no browser ever saw: what each forger sends, as events with the time at which each is sent.
 
 Pure: the seed decides. A forger knows the contract, as anybody does who reads the collector, and lies in one way each.
+Most put their own form on it; those of the group `in_form` write every event as the collector does.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
@@ -191,6 +193,17 @@ def _again(forgery: Forgery, *_: Sample | None) -> None:
     forgery.twice = True
 
 
+def _in_form(lie: Callable[[Forgery, Sample | None, Sample | None], None]) -> Callable[..., None]:
+    """The lie, told in the collector's own form: ids as it makes them."""
+
+    def told(forgery: Forgery, sample: Sample | None, other: Sample | None) -> None:
+        lie(forgery, sample, other)
+        for _at, event in forgery.events:
+            event["event_id"] = blake2b(event["event_id"].encode(), digest_size=16).hexdigest()
+
+    return told
+
+
 _LIES: Final[Mapping[str, Callable[[Forgery, Sample | None, Sample | None], None]]] = {
     "forged-bare": _bare,
     "forged-headers": _nothing,
@@ -201,6 +214,11 @@ _LIES: Final[Mapping[str, Callable[[Forgery, Sample | None, Sample | None], None
     "payload-copied": _again,
     "sampled-fingerprint": _own_headers,
     "sampled-fingerprint-other-headers": _other_headers,
+    "in-form": _in_form(_nothing),
+    "in-form-bare": _in_form(_bare),
+    "in-form-clock-skewed": _in_form(_ahead),
+    "in-form-clock-backwards": _in_form(_backwards),
+    "in-form-copied": _in_form(_again),
 }
 """How each forger departs from a visit that hangs together; who fabricates columns makes none first."""
 NAMES: Final = (*_LIES, "columns-fabricated")

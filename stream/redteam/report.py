@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ import msgspec
 
 from features.signal_rates import RATES
 from models.attack_generators import GENERATORS, reason_of, side_of
+from models.evaluate_results import interval95
 from stream.redteam.attacks import GROUPS, Attack
 from stream.redteam.run import Trial
 from stream.redteam.verdict import WAYS
@@ -43,17 +43,6 @@ class About(msgspec.Struct, kw_only=True):
     load: float
     """Load average of the machine over the last 15 minutes of the run."""
     cores: int
-
-
-def interval95(found: int, sessions: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of which `found` of `sessions` were seen; (0, 1) of none."""
-    if sessions == 0:
-        return 0.0, 1.0
-    z = 1.959963984540054
-    share, weight = found / sessions, z * z / sessions
-    middle = (share + weight / 2) / (1 + weight)
-    half = z * math.sqrt(share * (1 - share) / sessions + weight / (4 * sessions)) / (1 + weight)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def is_found(trial: Trial, way: str) -> bool:
@@ -107,9 +96,9 @@ def _introduction(about: About) -> list[str]:
             "of the red team."
         ),
         (
-            "All attackers have one address and no account, so counters of addresses and accounts say little here. A "
-            "machine without a graphics card gives every browser a software renderer: `software_renderer` is weak, and "
-            "decides nothing alone."
+            "Browsers share one address, forgers have one each where the system lets them, and nobody has an account, "
+            "so counters of addresses and accounts say little here. A machine without a graphics card gives every "
+            "browser a software renderer: `software_renderer` is weak, and decides nothing alone."
         ),
     )
     return [*_wrapped(words), "", *(line for point in points for line in _wrapped(point, "- "))]
@@ -151,6 +140,7 @@ def _targets(attacks: Sequence[Attack]) -> list[tuple[str, str, str, str, list[A
         ("replays, by the replay channel", "", "", "replay", of("replay")),
         ("agent-like script, overall", "", "", "any", of("agent")),
         ("forged telemetry without a browser", "all", "all", "any", of("forged")),
+        ("forged telemetry in the collector's own form", "", "", "any", of("in_form")),
     ]
 
 

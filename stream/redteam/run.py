@@ -21,7 +21,7 @@ from stream.redteam import strokes
 from stream.redteam.attacks import Attack
 from stream.redteam.display import SIZE, display
 from stream.redteam.forgers import SAMPLED, Forgery, Sample, forge
-from stream.redteam.sender import send
+from stream.redteam.sender import address_of, send
 from stream.redteam.tools import Tools, environment
 from stream.redteam.verdict import Verdict, judge
 from stream.redteam.world import Seen, World
@@ -161,7 +161,7 @@ class Run:
         def opened(session_id: str) -> None:
             trial.session_id = session_id
 
-        _, trial.refused = send(make, self._world.door, self._world.origin, opened)
+        _, trial.refused = send(make, self._world.door, self._world.origin, opened, address_of(trial.seed))
         trial.is_done = True
 
     def _drive(self, attack: Attack, trial: Trial) -> None:

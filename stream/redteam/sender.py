@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -20,12 +21,17 @@ TRIES: Final = 5
 
 
 def send(
-    make: Callable[[str, int], Forgery], door: Door, origin: str, opened: Callable[[str], None]
+    make: Callable[[str, int], Forgery],
+    door: Door,
+    origin: str,
+    opened: Callable[[str], None],
+    address: str | None = None,
 ) -> tuple[SessionOpened, list[str]]:
     """Play one forged session; return the session and a code for each event that was refused, in order.
 
-    make: from session id and start (epoch ms) to what is sent. `opened` is told the id before anything is sent. Raises
-    DoorError where no session can be opened, ConnectionError where the gateway does not answer.
+    make: from session id and start (epoch ms) to what is sent. `opened` is told the id before anything is sent.
+    address: of this machine, from which it is sent; what is copied came from the usual one. Raises DoorError where no
+    session can be opened, ConnectionError where the gateway does not answer.
     """
     session = door.open()
     forgery = make(session.session_id, _now_ms())
@@ -35,10 +41,23 @@ def send(
         _play(make(first.session_id, _now_ms()), first, first.nonce, door.endpoint, origin)
         forgery = make(session.session_id, _now_ms())
     opened(session.session_id)
-    return session, _play(forgery, session, nonce, door.endpoint, origin)
+    return session, _play(forgery, session, nonce, door.endpoint, origin, address)
 
 
-def _play(forgery: Forgery, session: SessionOpened, nonce: str, endpoint: str, origin: str) -> list[str]:
+def address_of(seed: int) -> str | None:
+    """An address of this machine for one attacker, of the seed alone; None where there is but one."""
+    address = f"127.{seed % 251 + 2}.{seed // 251 % 254 + 1}.{seed // 63_754 % 254 + 1}"
+    try:
+        with socket.socket() as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return None  # only Linux has all of 127.0.0.0/8
+    return address
+
+
+def _play(
+    forgery: Forgery, session: SessionOpened, nonce: str, endpoint: str, origin: str, address: str | None = None
+) -> list[str]:
     refused: list[str] = []
     began = time.monotonic()
     for at_ms, event in forgery.events:
@@ -48,16 +67,18 @@ def _play(forgery: Forgery, session: SessionOpened, nonce: str, endpoint: str, o
             "sent_at": _now_ms() + forgery.sent_at_shift_ms,
             "events": [{**event, "nonce": nonce}],
         }
-        refused += _post(endpoint, {"Origin": origin, **forgery.headers}, body)
+        refused += _post(endpoint, {"Origin": origin, **forgery.headers}, body, address)
     return refused
 
 
-def _post(endpoint: str, headers: dict[str, str], body: dict[str, Any]) -> list[str]:
+def _post(endpoint: str, headers: dict[str, str], body: dict[str, Any], source: str | None) -> list[str]:
     """Post one batch; a busy gateway gets it again. Returns the codes of what it refused."""
     address = urlsplit(endpoint)
     data = json.dumps(body).encode()
     for _ in range(TRIES):
-        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=ANSWER_S)
+        connection = http.client.HTTPConnection(
+            address.hostname or "", address.port, timeout=ANSWER_S, source_address=(source, 0) if source else None
+        )
         try:
             # http.client adds Host and Accept-Encoding by itself; a forger says what it wants to.
             connection.putrequest("POST", address.path, skip_accept_encoding=True)

@@ -23,6 +23,7 @@ from stream.demo import open_page, parts
 from stream.demo.children import DemoError, stop_all
 from stream.demo.page.door import Door
 from stream.demo.probe import free_ports
+from stream.topic_reader import watching
 from stream.transport.headers import headers_of
 
 TELEMETRY: Final = "capture.telemetry"
@@ -57,16 +58,7 @@ class Witness:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._decode = msgspec.json.Decoder(RiskEvent).decode
-        self._consumer = Consumer(
-            properties
-            | {
-                "group.id": "tellwire-red-team",  # required by the library; never joined
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "auto.offset.reset": "earliest",
-                "fetch.wait.max.ms": 5,
-            }
-        )
+        self._consumer = Consumer(watching(properties, "tellwire-red-team"))
         known = self._consumer.list_topics(timeout=15.0).topics
         self._consumer.assign(
             [

@@ -16,6 +16,7 @@ import numpy as np
 from features.meta import Meta
 from features.signals import derive_signals
 from models.device_risk import SignalScorer
+from models.evaluate_results import GENUINE, Known
 from models.injection import InjectionScorer
 from schemas.signals import Finding, Signal, SignalKind
 from schemas.telemetry import CameraTrack, Capture, Collector, Telemetry
@@ -261,23 +262,46 @@ def records_of(rng: Rng, step: Step, session_id: str = "s") -> list[Telemetry | 
         rows = np.flatnonzero((shown >= k * BATCH_MS) & (shown < (k + 1) * BATCH_MS))
         if rows.size:
             found.append(_event(step, session_id, len(found), k * BATCH_MS, rows, shown, media, taken))
-    for number, (at_ms, kind, verdict, findings) in enumerate(step.results):
-        found.append(
-            Signal(
-                event_id=f"{session_id}:r{number}",
-                session_id=session_id,
-                tenant="demo",
-                flow="kyc_capture",
-                effective_at=START_MS + at_ms,
-                observed_at=START_MS + at_ms + 900,
-                kind=kind,
-                provider="simulated",
-                outcome="no_decision",
-                verdict=verdict,  # type: ignore[arg-type]
-                findings=[Finding(name=name, value=True) for name in findings],
-                attempt=step.attempts if kind == "liveness" else None,
-            )
+    return found + results_of(step, session_id)
+
+
+def results_of(step: Step, session_id: str = "s") -> list[Signal]:
+    """The results of a step alone, in the order in which they come about."""
+    return [
+        Signal(
+            event_id=f"{session_id}:r{number}",
+            session_id=session_id,
+            tenant="demo",
+            flow="kyc_capture",
+            effective_at=START_MS + at_ms,
+            observed_at=START_MS + at_ms + 900,
+            kind=kind,
+            provider="simulated",
+            outcome="no_decision",
+            verdict=verdict,  # type: ignore[arg-type]
+            findings=[Finding(name=name, value=True) for name in findings],
+            attempt=step.attempts if kind == "liveness" else None,
         )
+        for number, (at_ms, kind, verdict, findings) in enumerate(step.results)
+    ]
+
+
+ATTACKED: Final[dict[SignalKind, tuple[str, ...]]] = {
+    "injection": tuple(name for name in ATTACKS if name != "screen_to_camera"),
+    "deepfake": ("face_swap",),
+    "pad": ("screen_to_camera",),
+    "liveness": ("screen_to_camera",),
+}
+"""Attacks that each kind of result is there to refuse; the others of that kind are about genuine captures only."""
+
+
+def known_results(n_genuine: int = 1_000, n_attacks: int = 100, seed: int = 5) -> list[Known]:
+    """Results of simulated steps beside their truth: of genuine people all, of attacks those meant to refuse them."""
+    found = []
+    for stream, (name, make) in enumerate([(GENUINE, genuine), *ATTACKS.items()]):
+        for i in range(n_attacks if stream else n_genuine):
+            results = results_of(make(np.random.default_rng([seed, stream, i])))
+            found += [Known(one, name) for one in results if not stream or name in ATTACKED.get(one.kind, ())]
     return found
 
 

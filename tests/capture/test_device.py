@@ -147,6 +147,32 @@ def test_tampering_shows(context: BrowserContext, opened: Open, site: CaptureSit
     assert {"webdriver_patched", "stealth_patch", "driver_artifacts", "playwright_binding"} <= set(found)
 
 
+def is_scripted(page: Page, site: CaptureSite, *keys: str) -> bool:
+    """Whether keys pressed in the page's first field show a program."""
+    page.click("[name=fullname]")
+    for key in keys:
+        page.keyboard.press(key)
+    page.wait_for_function("() => collector.stats().events > 0", timeout=60_000)
+    found: dict[str, Any] = {}
+    for event in settled(page, site):
+        if event.device and event.device.capitals_unshifted:
+            automation_signals(event.device, found)
+    return "scripted_keys" in found
+
+
+def test_capitals_of_a_program_come_without_shift(opened: Open, site: CaptureSite) -> None:
+    assert is_scripted(opened({"behaviour": True, "device": True}), site, *"Robin Example")
+
+
+def test_what_typing_shows_of_the_device_needs_consent_to_that(opened: Open, site: CaptureSite) -> None:
+    assert not is_scripted(opened({"behaviour": True}), site, *"Robin Example")
+
+
+def test_capitals_of_a_keyboard_come_with_shift(opened: Open, site: CaptureSite) -> None:
+    keys = ["Shift+R", "o", "b", "Shift+E", "A", "x", "7", "Shift+E", "A", "A", "R"]
+    assert not is_scripted(opened({"behaviour": True, "device": True}), site, *keys)
+
+
 def test_a_spoofed_agent_shows_in_the_worker(context: BrowserContext, opened: Open, site: CaptureSite) -> None:
     context.add_init_script(
         "Object.defineProperty(navigator, 'platform', { get: () => 'Win32' });"

@@ -89,9 +89,10 @@ def clocks(*starts_ms: float, first: int = 0) -> dict[str, Any]:
     return found
 
 
-def of_collector(version: str, name: str = "tellwire-web") -> Telemetry:
+def of_collector(version: str, name: str = "tellwire-web", event_id: str = "0a" * 16) -> Telemetry:
     event = build.event(device=Device())
     event.collector = Collector(name=name, version=version)
+    event.event_id = event_id
     return event
 
 
@@ -162,6 +163,11 @@ FIRES: dict[str, Fired] = {
     "cdp_rate": lambda: fired_by_recorder(8.0),
     "clock_skew": lambda: skewed(601_000),
     "clock_backwards": lambda: clocks(100_000, 0),
+    "clock_unsteady": lambda: clocks(0, 40_000, 8_000, 48_000, 16_000, 56_000, 50_999),
+    "collector_forged": lambda: fired(of_collector("1.0.0", event_id="s_1.0")),
+    "client_not_browser": lambda: fired(
+        build.event(device=changed(), network=Network(headers_missing=["accept-language", "user-agent"]))
+    ),
     "sdk_obsolete": lambda: fired(of_collector("0.0.9")),
     "cores_gpu_mismatch": lambda: graphics("ANGLE (Apple, ANGLE Metal Renderer: Apple M1, Unspecified Version)", 10),
     "cores_unusual": lambda: fired(build.event(device=Device(user_agent=CHROME, hardware_concurrency=7))),
@@ -245,6 +251,12 @@ SILENT: dict[str, Fired] = {
     "driver_artifacts": on_device(automation_globals=["webpackChunk", "drivers"]),
     "playwright_binding": on_device(automation_globals=["playwright"]),
     "cdp_open": on_device(cdp_open=True, devtools_open=True),
+    "scripted_keys": lambda: (
+        on_device(capitals_unshifted=False)()
+        | fired(build.event(device=Device(user_agent=FIREFOX, capitals_unshifted=True)))
+        | fired(build.event(device=Device(user_agent=ANDROID, capitals_unshifted=True, partial=True)))
+        | fired(build.event(device=Device(capitals_unshifted=True)))
+    ),
     "headless_ua": on_device(user_agent=CHROME),
     "engine_mismatch": lambda: fired(build.event(device=Device(user_agent=FIREFOX, eval_length=37))),
     "languages_empty": on_device(languages=None),
@@ -298,6 +310,22 @@ SILENT: dict[str, Fired] = {
     "clock_skew": lambda: skewed(599_000),
     # A clock that is set by a minute, and an old event that comes late.
     "clock_backwards": lambda: clocks(60_000, 0) | clocks(100_000) | late_event(),
+    # A clock that was set back twice and catches up between; one that goes by less each time; what comes late.
+    "clock_unsteady": lambda: (
+        clocks(0, 40_000, 8_000, 9_000, 48_000, 16_000, 17_000)
+        | clocks(0, 40_000, 35_000, 75_000, 70_000, 110_000, 105_000)
+        | late_event()
+    ),
+    "collector_forged": lambda: (
+        fired(of_collector("0.1.0")) | fired(of_collector("0.1.0", "other", event_id="s_1.0")) | fired(build.event())
+    ),
+    "client_not_browser": lambda: (
+        on_edge(headers_missing=["user-agent", "accept"])()
+        | on_edge(user_agent=FIREFOX, headers_missing=["accept-language"])()
+        | fired(build.event(device=Device(), network=Network(headers_missing=["accept-language", "user-agent"])))
+        | fired(build.event(device=Device(user_agent="App/1.0"), network=Network(user_agent="okhttp/4.12")))
+        | fired(build.event(network=Network(user_agent="python-requests/2.32.3")))
+    ),
     "sdk_obsolete": lambda: (
         fired(of_collector("0.1.0")) | fired(of_collector("0.0.1", "other")) | fired(of_collector("next"))
     ),

@@ -10,6 +10,7 @@ from features.context import F_INPUT
 from features.counted import counted
 from features.fill import fill_context
 from features.meta import MAX_RECENT_SIGNALS, MAX_UPSTREAM, SEQUENCE_WINDOW, Meta, upstream_risk
+from features.recorded import START_MS
 from features.registry import INDEX, N_FEATURES
 from features.velocity import Count
 from schemas.signals import Signal
@@ -51,6 +52,30 @@ def test_a_huge_leap_forgets_the_window() -> None:
     assert meta.seen(2**31 - 1) == "duplicate"
     assert meta.seen(2**31 - 2) == "new"
     assert meta.seen(3) == "too_old"
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 60_000)), max_size=60))
+def test_a_clocks_steps_back_are_those_between_events_that_came_in_their_order(told: list[tuple[int, int]]) -> None:
+    meta, latest, highest = Meta(), 0, -1
+    steps, was_behind = 0, False
+    for sequence, begins in told:
+        meta.mark(sequence)
+        meta.observe(build.event(begins, sequence=sequence), 0)
+        latest = max(latest, begins)
+        highest = max(highest, sequence)
+        if sequence == highest:
+            steps += latest - begins > 5_000 and not was_behind
+            was_behind = latest - begins > 5_000
+        assert (meta.clock_steps, meta.clock_behind) == (steps, was_behind)
+
+
+def test_a_clock_is_not_compared_with_an_upstream_results() -> None:
+    meta = Meta()
+    for number, (begins, result) in enumerate([(0, 90_000), (1_000, 95_000), (2_000, 96_000), (3_000, 97_000)]):
+        meta.observe_signal(signal(event_id=f"r{number}", effective_at=START_MS + result), 0)
+        meta.mark(number)
+        meta.observe(build.event(begins, sequence=number), 0)
+    assert meta.clock_steps == 0
 
 
 def test_first_references_are_kept_and_new_ones_ask_for_links() -> None:

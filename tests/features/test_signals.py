@@ -94,6 +94,8 @@ DEVICE_CUES: list[tuple[str, Device]] = [
     ("driver_artifacts", changed(automation_globals=["__selenium_unwrapped"])),
     ("playwright_binding", changed(automation_globals=["__playwright__binding__"])),
     ("cdp_open", changed(cdp_open=True)),
+    ("scripted_keys", changed(capitals_unshifted=True)),
+    ("scripted_keys", Device(user_agent=CHROME, capitals_unshifted=True, partial=True)),
     ("headless_ua", changed(user_agent=CHROME.replace("Chrome/", "HeadlessChrome/"))),
     ("engine_mismatch", changed(eval_length=37)),
     ("engine_mismatch", changed(product_sub="20100101")),

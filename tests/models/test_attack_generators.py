@@ -19,6 +19,7 @@ COMMITTED = {
         "undetected_chromedriver", "puppeteer_stealth", "cursory", "ghost_cursor", "browserforge",
         "fingerprint_injector", "chromium_fake_device", "recorded_person", "simulated_person", "forged_visit",
         "system_input", "nonce_reused", "clock_skewed", "clock_backwards", "sequence_impossible", "payload_copied",
+        "forged_in_form",
     },
 }  # fmt: skip
 """A generator that a model has learnt from can't be unlearnt: nothing here may move to the other side."""

@@ -4,11 +4,13 @@ import csv
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
 from stream.cli import app
 from stream.cli.failures import CommandError, exit_code_and_line
+from stream.simulation.injections import known_results
 from tests.models.recordings import folder, row
 
 
@@ -47,6 +49,8 @@ def test_score_writes_a_table_and_says_what_it_did(data: Path, tmp_path: Path) -
         (["evaluate", "--data", "{data}", "--out", "{data}/sessions.parquet"], "sessions.parquet is a file"),
         (["evaluate", "--data", "{data}", "--cards", "{data}/sessions.parquet"], "sessions.parquet is a file"),
         (["train", "--data", "{data}", "--out", "{data}/" + "x" * 300], "File name too long"),
+        (["evaluate", "--results", "{data}/none.jsonl"], "none.jsonl cannot be read: No such file or directory"),
+        (["evaluate", "--results", "{data}/sessions.parquet"], "sessions.parquet, line 1: "),
     ],
 )
 def test_what_cannot_be_begun_is_one_line_before_any_work(
@@ -82,3 +86,18 @@ def test_wrong_usage_has_its_own_exit_code(data: Path, wrong: list[str]) -> None
 def test_a_check_of_a_quick_run_makes_no_sense(data: Path) -> None:
     done = CliRunner().invoke(app, ["train", "--data", str(data), "--quick", "--check"])
     assert done.exit_code == 2
+
+
+def test_results_of_known_truth_are_told_as_their_standards_have_it(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(b"\n".join(msgspec.json.encode(one) for one in known_results(40, 10)))
+    done = CliRunner().invoke(app, ["evaluate", "--results", str(path)])
+    assert done.exit_code == 0
+    assert "| pad | simulated | APCER 0.000 (0.000 to 0.278), 0 of 10: screen_to_camera | BPCER " in done.stdout
+    done = CliRunner().invoke(app, ["evaluate", "--results", str(path), "--json"])
+    found = {one["kind"]: one for one in msgspec.json.decode(done.stdout)}
+    assert found["pad"]["accepted"] == {"screen_to_camera": {"count": 0, "of": 10}}
+    path.write_bytes(b"\n")
+    done = CliRunner().invoke(app, ["evaluate", "--results", str(path)])
+    assert exit_code_and_line(done.exception)[1] is not None  # type: ignore[arg-type]
+    assert "holds no result about a capture" in str(done.exception)

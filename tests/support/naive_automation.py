@@ -32,8 +32,8 @@ def naive_automation(
         bursts = seconds >= 20.0 and value("session_active_s") < seconds / 2.0
         said.append(("agent", "rule", "medium" if bursts else "low", "jumps_and_whole_values"))
     drivers = (
-        "webdriver_true webdriver_patched driver_artifacts playwright_binding headless_ua zero_ms_hold "
-        "untrusted_events keys_while_unfocused cdp_rate centre_clicks"
+        "webdriver_true webdriver_patched driver_artifacts playwright_binding scripted_keys headless_ua "
+        "zero_ms_hold untrusted_events keys_while_unfocused cdp_rate centre_clicks"
     )
     said += [("scripted", "rule", holds[name], name) for name in drivers.split() if name in holds]
     if bot is not None and bot >= 0.95:

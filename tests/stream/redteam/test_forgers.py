@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import http.server
 import itertools
+import threading
 from typing import Any
 
 import msgspec
 import pytest
 
+from features.device import EVENT_IDS
 from schemas.telemetry import GATEWAY_FIELDS
 from stream.gateway.closed_event import CLIENT_FIELDS, ClosedTelemetry
+from stream.gateway.wire import SessionOpened
 from stream.redteam import forgers
 from stream.redteam.attacks import ATTACKS
-from stream.redteam.sender import codes_of
+from stream.redteam.sender import address_of, codes_of, send
 
 START_MS = 1_790_000_000_000
 SAMPLE: dict[str, Any] = {
@@ -99,6 +103,21 @@ def test_a_copy_is_sent_twice_and_a_stolen_nonce_is_told() -> None:
     assert forged("nonce-reused").foreign_nonce
 
 
+@pytest.mark.parametrize("lie", ["forged-headers", "clock-skewed", "clock-backwards", "payload-copied", "forged-bare"])
+def test_in_the_collectors_form_a_lie_is_the_same_but_for_the_ids(lie: str) -> None:
+    name = {"forged-headers": "in-form", "payload-copied": "in-form-copied", "forged-bare": "in-form-bare"}.get(lie)
+    plain, formed = forged(lie), forged(name or f"in-form-{lie}")
+    ids = [event["event_id"] for _, event in formed.events]
+    assert all(EVENT_IDS["tellwire-web"].fullmatch(each) for each in ids)
+    assert not any(EVENT_IDS["tellwire-web"].fullmatch(event["event_id"]) for _, event in plain.events)
+    assert len(set(ids)) == len(ids)
+    again = [(at, {**event, "event_id": name}) for (at, event), name in zip(plain.events, ids, strict=True)]
+    assert again == formed.events
+    assert (plain.twice, plain.headers) == (formed.twice, formed.headers)
+    other = forgers.forge(name or f"in-form-{lie}", "s_2", START_MS, 7, None, None)
+    assert not set(ids) & {event["event_id"] for _, event in other.events}, "a copy's ids are new"
+
+
 def test_headers_are_a_browsers_a_samples_or_none() -> None:
     assert forged("forged-bare").headers == {}
     assert {"Accept-Language", "User-Agent", "Sec-Fetch-Mode"} <= forged("forged-headers").headers.keys()
@@ -111,6 +130,39 @@ def test_a_sampled_fingerprint_becomes_a_device_block() -> None:
     assert (device.platform, device.gpu_vendor, device.plugin_count) == ("Win32", "Google Inc. (Intel)", 2)
     assert (device.ua_platform, device.ua_mobile, device.hardware_concurrency) == ("Windows", False, 8)
     assert (device.languages, device.webdriver) == (["de-DE", "de", "en"], False)
+
+
+def test_each_attacker_has_an_address_of_its_own_from_which_it_sends() -> None:
+    seen: list[str] = []
+
+    class Gateway(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            seen.append(self.client_address[0])
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"accepted":1,"refused":[]}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class App:
+        def __init__(self, port: int) -> None:
+            self.endpoint, self.opened = f"http://127.0.0.1:{port}/", 0
+
+        def open(self) -> SessionOpened:
+            self.opened += 1
+            return SessionOpened(session_id=f"s{self.opened}", nonce="n", token="t", expires_at=0, flow="signup")
+
+    addresses = [address_of(seed) for seed in (7, 8, 7)]
+    assert addresses[0] == addresses[2] != addresses[1]
+    with http.server.HTTPServer(("127.0.0.1", 0), Gateway) as server:
+        serving = threading.Thread(target=server.serve_forever, daemon=True)
+        serving.start()
+        one = forgers.Forgery([(0, {"sequence": 0})], {}, twice=True)
+        send(lambda *_: one, App(server.server_port), "http://page", lambda _: None, addresses[0])  # type: ignore[arg-type]
+        server.shutdown()
+    assert seen == ["127.0.0.1", addresses[0]], "what is copied was another's"
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from models.dataset import read_recordings, read_records, read_truth
+from models.evaluate_results import interval95
 from schemas.telemetry import Collector, Keys, Pointer, SessionEnd, Telemetry, Viewport
 from stream.redteam import session
 from stream.redteam.recordings import Recordings
-from stream.redteam.report import About, interval95, is_found, render, why
+from stream.redteam.report import About, is_found, render, why
 from stream.redteam.run import Trial
 from stream.redteam.verdict import Verdict
 from stream.redteam.world import Seen
