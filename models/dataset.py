@@ -27,6 +27,8 @@ Codes = NDArray[np.int64]
 PARQUET_NAME = "sessions.parquet"
 RECORD_ENDINGS: tuple[str, ...] = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 """How the name of a file of telemetry records ends."""
+MAX_LINE_BYTES = 4 * 1024 * 1024
+"""Of a longer line of such a file no more is read into memory; a record has a quarter of it at most."""
 
 RECORDING_COLUMNS: tuple[str, ...] = (
     "session_id", "source", "pointer_type", "viewport_w", "viewport_h", "t_ms", "x", "y", "kind", "button",
@@ -334,12 +336,20 @@ def read_records(path: Path) -> Iterator[Telemetry]:
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Lines of a file that may be compressed (.gz), counted from 1. Raises DatasetError."""
+    """Lines of a file that may be compressed (.gz), counted from 1. Raises DatasetError.
+
+    A line longer than MAX_LINE_BYTES is cut one byte behind it, and no more of it is ever in memory: no record of ours
+    is so long, so that whoever reads it refuses it.
+    """
     opener = gzip.open if path.name.endswith(".gz") else open
     number = 0
     try:
         with opener(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                rest = line
+                while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
+                    rest = file.readline(MAX_LINE_BYTES + 1)
                 yield number, line
     except EOFError:
         raise DatasetError(f"{path.name} is cut off after line {number}: its gzip stream has no end") from None

@@ -99,7 +99,7 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
     ),
     TopicSpec(
         name="risk.labels",
-        summary="What sessions turned out to be, days later.",
+        summary="What sessions turned out to be, days later: for evaluation and training. No process reads them yet.",
         direction="in",
         key="session_id",
         messages=(Label,),

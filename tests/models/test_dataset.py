@@ -183,6 +183,16 @@ def test_a_line_nested_very_deep_is_named_not_a_crash(tmp_path: Path, name: str,
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["long.jsonl", "long.jsonl.gz"])
+def test_a_line_without_end_is_never_in_memory(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "MAX_LINE_BYTES", 10)
+    lines = [b"short\n", b"x" * 10 + b"\n", b"y" * 33 + b"\n", b"z" * 22 + b"\n", b"\n", b"after\n", b"e" * 32]
+    data = b"".join(lines)
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    found = list(dataset.lines_of(tmp_path / name))
+    assert found == [(number, line[:11]) for number, line in enumerate(lines, start=1)]
+
+
 def test_compressed_records_that_are_none_or_cut_off_or_damaged(tmp_path: Path, rows: list[dict[str, object]]) -> None:
     path = tmp_path / "r.jsonl.gz"
     whole = gzip.compress(b"\n".join(_lines(tmp_path, rows)))
