@@ -180,11 +180,12 @@ def test_an_owner_is_the_account_else_the_device_else_the_session_of_one_tenant(
 
 
 def test_the_score_rests_on_the_third_nearest_of_the_latest_ten() -> None:
-    assert math.isnan(match.raw_of(b"\0\0")), "too few to say anything"
-    assert match.raw_of(bytes([0, 0, match.FAR])) == 0.0
+    assert math.isnan(match.raw_of(b"\1\1")), "too few to say anything"
+    assert match.raw_of(bytes([1, 1, match.FAR])) == 0.0
     assert match.raw_of(bytes([3, 20, 11])) == 1.0
     assert match.raw_of(bytes([3, 25, 11])) == pytest.approx(0.5)
     assert match.raw_of(bytes([3, 31, 11])) == 0.0
+    assert match.raw_of(bytes([match.SAME])) == match.raw_of(bytes([40, match.SAME, match.FAR])) == 1.0, "one is enough"
     assert match.copies(bytes([3, 30, 11, 20, 255])) == 3
     near = b""
     for value in range(25):
