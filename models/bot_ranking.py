@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from models.calibration_table import MIN_PEOPLE, CalibrationTable, Ranks
 from models.day_start import DAY_MS, DayStart, Key, reach_of
-from models.live_people import LivePeople, hold
+from models.live_people import LivePeople, LiveRanks, hold
 
 
 class BotCells(NamedTuple):
@@ -48,11 +48,11 @@ class BotRanking:
         day = self._day if same else None
         if served and (day is None or day.day < today):
             day = DayStart(today, {}).with_new(_reaches(served))
-        held = hold(self.people.ranks(), day, self._factor)
+        found = self.people.ranks()
+        held = hold(found, day, self._factor)
         cells = dict(held.cells)
         if not self.people.full:
-            # After a restart: those who were ranked before are more than those who came since, and no less people.
-            cells |= {k: old for k, old in served.items() if k not in cells or cells[k].n_people < old.n_people}
+            cells |= {k: old for k, old in served.items() if k not in found or _is_less(found[k], old)}
         if not cells:
             return BotCells({}, scorers, day, 0.0)
         day = DayStart(today, {}) if day is None else day
@@ -62,6 +62,15 @@ class BotRanking:
         """What is served from now on."""
         self._served = {key: ranks for key, ranks in table.cells.items() if key[0] == "bot"}
         self._scorers, self._day = table.scorers, table.day
+
+
+def _is_less(found: LiveRanks, old: Ranks) -> bool:
+    """Whether those at hand may not replace who was ranked before a restart: they are fewer, and no better known.
+
+    Where people known to be genuine spoke alone, unlabelled sessions don't take their place. Where these come to speak
+    alone, they are fewer than all who were ranked before, and are served.
+    """
+    return found.at_hand < old.n_people or (old.basis == "trusted" and found.trusted is None)
 
 
 def _reaches(cells: Mapping[Key, Ranks]) -> dict[Key, tuple[float, ...]]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.binomial import lower_tail
-from models.calibration_table import MIN_PEOPLE, Ranks, above_of, rank_people, ranks_from
+from models.calibration_table import MIN_PEOPLE, Basis, Ranks, above_of, rank_people, ranks_from
 from models.cells import ANY, Cell, Kind, chain
 from models.day_start import DayStart
 from schemas.served import ServedFeatures
@@ -46,6 +46,8 @@ class LiveRanks(NamedTuple):
 
     ranks: Ranks
     trusted: Ranks | None
+    at_hand: int = 0
+    """People of the cell, whoever of them speaks."""
 
 
 @dataclass(slots=True)
@@ -194,9 +196,10 @@ def rank_beside(trusted: Sequence[Sequence[float]], others: Sequence[Sequence[fl
     alone = rank_people(trusted) if trusted else None
     everybody = rank_people([*trusted, *others])
     if alone is None or alone.n_people < LEAST_TRUSTED:
-        return LiveRanks(everybody._replace(basis="unlabelled" if others else "trusted"), None)
+        basis: Basis = "unlabelled" if others else "trusted"
+        return LiveRanks(everybody._replace(basis=basis), None, everybody.n_people)
     if not others:
-        return LiveRanks(alone._replace(basis="trusted"), alone)
+        return LiveRanks(alone._replace(basis="trusted"), alone, alone.n_people)
     values, tail = np.asarray(everybody.values), np.asarray(everybody.tail)
     above = above_of(alone, values)
     p, own = (1.0 + tail) / (everybody.n_people + 1.0), (1.0 + above) / (alone.n_people + 1.0)
@@ -206,9 +209,9 @@ def rank_beside(trusted: Sequence[Sequence[float]], others: Sequence[Sequence[fl
     for i in np.flatnonzero((p < 0.5) & (own < p)).tolist():
         heavy[i] = lower_tail(math.ceil(above[i] - 1e-9), math.floor(tail[i] + 1e-9), share) < SUSPICION
     if not heavy.any():
-        return LiveRanks(everybody._replace(basis="unlabelled"), alone)
+        return LiveRanks(everybody._replace(basis="unlabelled"), alone, everybody.n_people)
     p = np.minimum.accumulate(np.where(heavy, own, p))
-    return LiveRanks(ranks_from(values, p, alone.n_people)._replace(basis="trusted"), alone)
+    return LiveRanks(ranks_from(values, p, alone.n_people)._replace(basis="trusted"), alone, everybody.n_people)
 
 
 class Held(NamedTuple):
@@ -226,13 +229,14 @@ def hold(found: Mapping[Key, LiveRanks], day: DayStart | None, factor: float) ->
     """
     cells: dict[Key, Ranks] = {}
     worst = 0.0
-    for key, (ranks, trusted) in found.items():
+    for key, (ranks, trusted, _) in found.items():
         cells[key] = ranks
         reach = day.reach.get(key) if day is not None else None
         if day is None or reach is None:
             continue
         edges = np.nextafter([edge for edge in reach if math.isfinite(edge)], -np.inf)
-        values = np.unique(np.concatenate([ranks.values, edges]))
+        known = () if trusted is None else trusted.values
+        values = np.unique(np.concatenate([ranks.values, edges, known]))
         p, limit = _p_of(ranks, values), _allowed(day, key, values, trusted, factor)
         if (p > limit * (1.0 + 1e-9)).any():
             cells[key] = ranks_from(values, np.minimum(p, limit), ranks.n_people)._replace(basis=ranks.basis)

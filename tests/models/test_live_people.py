@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
@@ -279,6 +279,7 @@ def beginning(values: Sequence[float], day: int = 1) -> DayStart:
     new=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=150),
     known=st.lists(st.floats(0.0, 1.0), max_size=60), factor=st.floats(1.0, 3.0), raw=st.floats(-0.1, 1.1),
 )  # fmt: skip
+@example([0.0], [1.0], [0.5], 1.0, 0.5)
 def test_a_p_value_grows_by_no_more_than_a_day_allows(
     old: list[float], new: list[float], known: list[float], factor: float, raw: float
 ) -> None:
@@ -366,6 +367,25 @@ def test_a_restart_keeps_who_was_ranked_until_as_many_came_anew() -> None:
         other.people.take(served(f"d{i}", 0.5, scorers="b"))
     made = other.make(DAY_MS)
     assert (made.scorers, {ranks.n_people for ranks in made.cells.values()}) == ("b", {60})
+
+
+def test_trusted_people_who_come_to_speak_alone_are_served_though_they_are_fewer() -> None:
+    rng = np.random.default_rng(4)
+    ranking = BotRanking(None, 1.0, 2.0)
+    for i, value in enumerate(rng.normal(size=80)):
+        ranking.people.take(served(f"t{i}", float(value), cohort="trusted"))
+    clean = ranked(ranking, rng.normal(size=300), 1, "a")
+    assert clean.people("bot", "now", CELL) == 380
+    flooded = ranked(ranking, rng.normal(3.0, 0.3, 150), 1, "b")
+    assert flooded.people("bot", "now", CELL) == 80
+    assert at(flooded, 3.0) >= 1.0 - 1.5 / 81
+    # Nor do unlabelled sessions take their place after a restart, until people known to be genuine are there again.
+    again = BotRanking(flooded, 1.0, 2.0)
+    kept = ranked(again, rng.normal(3.0, 0.3, 200), 1, "c")
+    assert (kept.people("bot", "now", CELL), at(kept, 3.0)) == (80, at(flooded, 3.0))
+    for i, value in enumerate(rng.normal(size=60)):
+        again.people.take(served(f"u{i}", float(value), cohort="trusted"))
+    assert ranked(again, [], 1, "d").people("bot", "now", CELL) == 60
 
 
 def test_a_worker_serves_live_ranks_of_its_own_scorers_only(shipped: Engine) -> None:
