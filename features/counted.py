@@ -12,7 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from features.meta import Meta
-from features.velocity import CAPTURE_NAMES, PAIR_NAMES, WINDOWS, Count, Part, Parts, counts_of
+from features.velocity import (
+    CAPTURE_NAMES,
+    PAIR_NAMES,
+    TEMPLATE_NAMES,
+    UNKNOWN,
+    WINDOWS,
+    Count,
+    Part,
+    Parts,
+    counts_of,
+)
 from schemas.envelope import encode
 from schemas.risk import Velocity
 
@@ -37,10 +47,14 @@ _same: Final[dict[int, Counted]] = {}
 """Some of what is remembered, by the id of its own `parts`: found without a look at 39 numbers."""
 
 
+_same_with_more: Final[dict[tuple[int, int, int], tuple[Counted, tuple[Parts, Part, Part]]]] = {}
+"""Likewise by the ids of all three, with the objects that have them."""
+
+
 def counted_of(meta: Meta) -> Counted:
     """Return what a session's counters look like; from now on it holds the same object as all with the same values."""
-    if meta.capture_counters:
-        return _with_capture(meta.counters, meta.capture_counters)
+    if meta.capture_counters or meta.template_counters:
+        return _more_of(meta)
     parts = meta.counters
     found = _same.get(id(parts))
     # It holds its parts, so no other object has their id while it is here.
@@ -51,6 +65,19 @@ def counted_of(meta: Meta) -> Counted:
             _same.clear()
         _same[id(found.parts)] = found
     return found
+
+
+def _more_of(meta: Meta) -> Counted:
+    """The same with those of a captured image and a device template, which are no features."""
+    held = meta.counters, meta.capture_counters, meta.template_counters
+    found = _same_with_more.get((id(held[0]), id(held[1]), id(held[2])))
+    if found is None:
+        found = _with_more(*held)
+        held = meta.counters, meta.capture_counters, meta.template_counters = found[1]
+        if len(_same_with_more) >= REMEMBERED:
+            _same_with_more.clear()
+        _same_with_more[id(held[0]), id(held[1]), id(held[2])] = found
+    return found[0]
 
 
 @functools.lru_cache(maxsize=REMEMBERED)
@@ -71,12 +98,15 @@ def counted(parts: Parts) -> Counted:
 
 
 @functools.lru_cache(maxsize=REMEMBERED)
-def _with_capture(parts: Parts, capture: Part) -> Counted:
-    """What they look like beside those of a captured image, which are no features."""
+def _with_more(parts: Parts, capture: Part, template: Part) -> tuple[Counted, tuple[Parts, Part, Part]]:
     found = counted(parts)
-    counts = zip(CAPTURE_NAMES, counts_of(capture), strict=True)
-    velocity = found.velocity | {name: _shown(count) for name, count in counts if count is not None}
-    return Counted(found.features, velocity, msgspec.Raw(encode(velocity)), parts)
+    velocity = dict(found.velocity)
+    for names, part in ((CAPTURE_NAMES, capture), (TEMPLATE_NAMES, template)):
+        if part != UNKNOWN:
+            counts = zip(names, counts_of(part), strict=False)  # a part has room for four
+            velocity |= {name: _shown(count) for name, count in counts if count is not None}
+    made = Counted(found.features, velocity, msgspec.Raw(encode(velocity)), parts)
+    return made, (parts, capture, template)
 
 
 @functools.lru_cache(maxsize=2 * REMEMBERED)

@@ -60,10 +60,15 @@ _SIZES: Final[tuple[tuple[frozenset[tuple[str, str]], frozenset[tuple[int, int]]
 sizes that no other screen has."""
 
 
+def is_class(renderer: str) -> bool:
+    """Whether a browser gives a class of graphics in place of the real ones."""
+    return _CLASS.search(renderer) is not None
+
+
 @functools.lru_cache(maxsize=1_024)
 def cores_fit(renderer: str, cores: int) -> bool | None:
     """Whether a processor with these graphics has that number of logical cores."""
-    if _CLASS.search(renderer):
+    if is_class(renderer):
         return None
     device = _PCI.search(renderer)
     if device is not None:
@@ -111,7 +116,7 @@ def screen_fits(renderer: str, width_px: float, height_px: float) -> bool | None
     """Whether a Mac with these graphics has a screen of that size; monitors go with any, so most sizes say nothing."""
     size = int(width_px), int(height_px)
     known = [processors for processors, sizes in _SIZES if size in sizes]
-    if not known or _CLASS.search(renderer):
+    if not known or is_class(renderer):
         return None
     processor = _processor_of(renderer)
     return processor is not None and any(processor in processors for processors in known)
@@ -119,4 +124,4 @@ def screen_fits(renderer: str, width_px: float, height_px: float) -> bool | None
 
 def _processor_of(renderer: str) -> tuple[str, str] | None:
     found = _APPLE.search(renderer)
-    return None if found is None or _CLASS.search(renderer) else (found[1], found[2] or "")
+    return None if found is None or is_class(renderer) else (found[1], found[2] or "")

@@ -11,6 +11,7 @@ import msgspec
 
 from features import velocity
 from features.camera import Camera, is_judged
+from features.template import template_of
 from features.useragent import is_mobile
 from features.vouching import vouched_by
 from schemas.risk import CHANNELS
@@ -135,6 +136,9 @@ class Meta(msgspec.Struct, array_like=True):
     """Whether the latest event that came in its order began more than `CLOCK_STEP_MS` before another one."""
     clock_steps: int = 0
     """How often that became so."""
+    template_ref: str | None = None
+    """Digest of what the latest device block shares with other machines made alike; see `features.template`."""
+    template_counters: velocity.Part = velocity.UNKNOWN
 
     def seen(self, sequence: int) -> Sequence:
         """Whether an event of this number has arrived: "too_old" is below the window, where nobody remembers."""
@@ -236,6 +240,12 @@ class Meta(msgspec.Struct, array_like=True):
         self.privacy_mode |= bool(device.resist_fingerprinting)
         self.reduced_motion |= bool(device.reduced_motion)
         self.mobile |= bool(device.ua_mobile) or is_mobile(device.user_agent or "")
+        template = template_of(device)
+        if template is not None and template != self.template_ref:
+            # As with a capture: the latest one counts, and what was counted was the other's.
+            self.template_ref = template
+            self.template_counters = velocity.UNKNOWN
+            self.link_bucket_ms = 0
 
     def _observe_network(self, network: Network) -> None:
         if network.ip_ref is not None and network.ip_ref != self.ip_ref:

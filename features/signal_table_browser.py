@@ -206,6 +206,17 @@ BROWSER: Final = (
         exempt_if=PRIVATE,
     ),
     signal(
+        "fingerprint_copies",
+        _W,
+        "device",
+        "counters",
+        "20 accounts or more from as many addresses in an hour, all with devices that look alike: graphics, canvas, "
+        "sound, fonts, cores, memory, screen",
+        "FCaptcha",
+        "machines that a maker built alike: how many are unusual, only who knows the visitors can say (policy)",
+        exempt_if=(*PRIVATE, "mobile"),
+    ),
+    signal(
         "touch_mismatch",
         _M,
         "device",

@@ -22,7 +22,7 @@ from features.network import network_signals
 from features.signal_definition import Confidence
 from features.signal_table import SIGNALS
 from features.signals_upstream import RESULT_SIGNALS, result_signals, upstream_signals
-from features.velocity import CAPTURE, WHAT_INDEX
+from features.velocity import CAPTURE, TEMPLATE, WHAT_INDEX
 from schemas.risk import SignalValue
 from schemas.signals import Signal
 from schemas.telemetry import Telemetry
@@ -42,6 +42,10 @@ _WAITING = frozenset(
 """Signals that a partial device block does not bring: what excuses them may be in what is not read yet."""
 _SURE: Sequence[Confidence] = ("low", "medium", "high")
 _ACCOUNTS_H24 = 3 * WHAT_INDEX[CAPTURE]["accounts"] + 2
+_TEMPLATE_ACCOUNTS_H1 = 3 * WHAT_INDEX[TEMPLATE]["accounts"] + 1
+_TEMPLATE_ADDRESSES_H1 = 3 * WHAT_INDEX[TEMPLATE]["ips"] + 1
+MOST_ALIKE = 20
+"""Accounts and addresses an hour from which a template stands out."""
 _ORDER = {name: place for place, name in enumerate(SIGNALS)}
 
 
@@ -119,6 +123,10 @@ def _take(event: Telemetry | Signal, meta: Meta, vector: Vector | None) -> None:
         accounts = meta.capture_counters[_ACCOUNTS_H24]
         if accounts > 1:
             _record(meta, {"capture_hash_reuse": float(accounts)})
+    if meta.template_counters and isinstance(event, Telemetry) and event.device is not None:
+        accounts = meta.template_counters[_TEMPLATE_ACCOUNTS_H1]
+        if min(accounts, meta.template_counters[_TEMPLATE_ADDRESSES_H1]) >= MOST_ALIKE:
+            _record(meta, {"fingerprint_copies": float(accounts)})
     if meta.camera is not None and meta.camera.results:
         _record_results(meta)
 

@@ -15,14 +15,16 @@ import msgspec
 if TYPE_CHECKING:
     from features.meta import Meta
 
-Entity = Literal["account", "device", "ip", "capture"]
+Entity = Literal["account", "device", "ip", "capture", "template"]
 What = Literal["sessions", "accounts", "devices", "ips", "countries"]
 
 ENTITIES: tuple[Entity, ...] = ("account", "device", "ip")
 """What a session belongs to: their counters are features."""
 CAPTURE: Final = "capture"
-COUNTED: tuple[Entity, ...] = (*ENTITIES, CAPTURE)
-"""All that is counted: a captured image or video, too, by its hash, in sessions that have one."""
+TEMPLATE: Final = "template"
+COUNTED: tuple[Entity, ...] = (*ENTITIES, CAPTURE, TEMPLATE)
+"""All that is counted: a captured image or video, too, by its hash, and a device template (`features.template`), in
+sessions that have one."""
 PAIRS: tuple[tuple[Entity, What], ...] = (
     ("account", "sessions"),
     ("account", "devices"),
@@ -45,11 +47,18 @@ CAPTURE_PAIRS: tuple[tuple[Entity, What], ...] = (
     (CAPTURE, "ips"),
 )
 """The counters of `Meta.capture_counters`."""
+TEMPLATE_PAIRS: tuple[tuple[Entity, What], ...] = (
+    (TEMPLATE, "accounts"),
+    (TEMPLATE, "ips"),
+)
+"""The counters of `Meta.template_counters`."""
+ALL_PAIRS: tuple[tuple[Entity, What], ...] = (*PAIRS, *CAPTURE_PAIRS, *TEMPLATE_PAIRS)
 
 PAIR_NAMES: tuple[str, ...] = tuple(f"{entity}_{what}" for entity, what in PAIRS)
 CAPTURE_NAMES: tuple[str, ...] = tuple(f"{entity}_{what}" for entity, what in CAPTURE_PAIRS)
+TEMPLATE_NAMES: tuple[str, ...] = tuple(f"{entity}_{what}" for entity, what in TEMPLATE_PAIRS)
 WHATS: dict[Entity, tuple[What, ...]] = {
-    entity: tuple(what for owner, what in (*PAIRS, *CAPTURE_PAIRS) if owner == entity) for entity in COUNTED
+    entity: tuple(what for owner, what in ALL_PAIRS if owner == entity) for entity in COUNTED
 }
 
 BUCKET_MS = 300_000
@@ -62,7 +71,8 @@ WHAT_INDEX: dict[Entity, dict[What, int]] = {
 
 Part: TypeAlias = tuple[int, ...]
 """All counters of one entity, flat: m5, h1 and h24 of each `what` in the order of `WHATS`, then a number whose bit i
-says that the i-th is approximate. Empty: unknown, or there is no such entity."""
+says that the i-th is approximate. There is room for four; what is not used is 0. Empty: unknown, or there is no such
+entity."""
 Parts: TypeAlias = tuple[Part, Part, Part]
 """A session's counters: the parts of its account, its device and its address."""
 UNKNOWN: Final[Part] = ()
@@ -114,11 +124,13 @@ def refs_of(meta: "Meta") -> dict[Entity, str]:
         known["ip"] = meta.ip_ref
     if meta.capture_ref is not None:
         known[CAPTURE] = meta.capture_ref
+    if meta.template_ref is not None:
+        known[TEMPLATE] = meta.template_ref
     return known
 
 
 def links_of(meta: "Meta", session_id: str, ingested_ms: int) -> list[Link]:
-    """All links that the session makes at `ingested_ms` (the broker's append time), by `PAIRS`, then `CAPTURE_PAIRS`.
+    """All links that the session makes at `ingested_ms` (the broker's append time), in the order of `ALL_PAIRS`.
 
     The caller writes them once per session and bucket (`Meta.link_bucket_ms`, reset when a reference appears).
     """
@@ -132,7 +144,7 @@ def links_of(meta: "Meta", session_id: str, ingested_ms: int) -> list[Link]:
     }
     bucket = bucket_of(ingested_ms)
     links = []
-    for entity, what in (*PAIRS, *CAPTURE_PAIRS) if CAPTURE in refs else PAIRS:
+    for entity, what in ALL_PAIRS if CAPTURE in refs or TEMPLATE in refs else PAIRS:
         ref = refs.get(entity)
         member = members[what]
         if ref is not None and member is not None:

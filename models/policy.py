@@ -71,6 +71,8 @@ class VelocityCondition(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         "device_accounts",
         "device_ips",
         "device_countries",
+        "template_accounts",
+        "template_ips",
         "ip_sessions",
         "ip_accounts",
         "ip_devices",

@@ -72,7 +72,7 @@ class Worker:
         """Load and check everything. Raises SettingsError, ArtifactError, BrokerError with one line each."""
         self._settings = settings
         self._start = start or StartClock()
-        self._refs = RefHasher(settings.keys)
+        self._refs = RefHasher(settings.keys, device_templates=settings.pipeline.device_templates)
         self.metrics = Metrics()
         self.artefacts = Artefacts(settings.artefacts, self.metrics)
         self._start.ended("artefacts")

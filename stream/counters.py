@@ -12,7 +12,20 @@ from itertools import groupby
 from confluent_kafka import Message
 
 from features.session import Meta
-from features.velocity import CAPTURE, COUNTED, ENTITIES, WHAT_INDEX, Entity, Link, Part, What, bucket_of, links_of
+from features.template import template_of
+from features.velocity import (
+    CAPTURE,
+    COUNTED,
+    ENTITIES,
+    TEMPLATE,
+    WHAT_INDEX,
+    Entity,
+    Link,
+    Part,
+    What,
+    bucket_of,
+    links_of,
+)
 from schemas.signals import Signal
 from schemas.telemetry import Telemetry
 from stream.records import append_ms_of
@@ -61,7 +74,14 @@ class CounterPlan:
                 if not due:
                     return
                 if meta.link_bucket_ms == bucket_of(ingested_ms):
-                    self._ask(meta.account_ref, meta.device_ref, meta.ip_ref, meta.capture_ref, ingested_ms)
+                    self._ask(
+                        meta.account_ref,
+                        meta.device_ref,
+                        meta.ip_ref,
+                        meta.capture_ref,
+                        meta.template_ref,
+                        ingested_ms,
+                    )
                     return
             planned = self._planned[session_id] = _Planned(meta)
         changed = planned.take(event)
@@ -83,7 +103,13 @@ class CounterPlan:
         ]
 
     def _ask(
-        self, account: str | None, device: str | None, ip: str | None, capture: str | None, ingested_ms: int
+        self,
+        account: str | None,
+        device: str | None,
+        ip: str | None,
+        capture: str | None,
+        template: str | None,
+        ingested_ms: int,
     ) -> None:
         """Ask for the counters of a session's entities, as of the first event that needs them."""
         as_of = self._as_of
@@ -95,17 +121,19 @@ class CounterPlan:
             as_of.setdefault(("ip", ip), ingested_ms)
         if capture is not None:
             as_of.setdefault((CAPTURE, capture), ingested_ms)
+        if template is not None:
+            as_of.setdefault((TEMPLATE, template), ingested_ms)
 
     def _ask_planned(self, session_id: str, planned: _Planned, ingested_ms: int, *, links: bool) -> None:
         wanted = 2 if links else 1
         if planned.asked >= wanted:
             return
         planned.asked = wanted
-        self._ask(planned.account, planned.device, planned.ip, planned.capture, ingested_ms)
+        self._ask(planned.account, planned.device, planned.ip, planned.capture, planned.template, ingested_ms)
         if not links:
             return
         members = [(what, ref) for what, ref in planned.members(session_id) if ref is not None]
-        refs = (planned.account, planned.device, planned.ip, planned.capture)
+        refs = (planned.account, planned.device, planned.ip, planned.capture, planned.template)
         for entity, ref in zip(COUNTED, refs, strict=True):
             if ref is not None:
                 index = WHAT_INDEX[entity]
@@ -116,7 +144,7 @@ class CounterPlan:
 class _Planned:
     """What a session's references will be, and what was asked about it."""
 
-    __slots__ = ("account", "asked", "capture", "country", "device", "ip")
+    __slots__ = ("account", "asked", "capture", "country", "device", "ip", "template")
 
     def __init__(self, meta: Meta | None) -> None:
         self.account = None if meta is None else meta.account_ref
@@ -124,12 +152,13 @@ class _Planned:
         self.ip = None if meta is None else meta.ip_ref
         self.country = None if meta is None else meta.ip_country
         self.capture = None if meta is None else meta.capture_ref
+        self.template = None if meta is None else meta.template_ref
         self.asked = 0
         """0: nothing yet with these references, 1: counters, 2: and members."""
 
     def take(self, event: Telemetry | Signal) -> bool:
-        """Take over the latest address and capture of one event, and the first of all else. Say if that is new."""
-        before = (self.account, self.device, self.ip, self.country, self.capture)
+        """Take over an event's address, capture and template, and the first of all else. Say if that is new."""
+        before = (self.account, self.device, self.ip, self.country, self.capture, self.template)
         if self.account is None:
             self.account = event.account_ref
         if self.device is None:
@@ -140,7 +169,9 @@ class _Planned:
             if event.network.ip_country is not None:
                 self.country = event.network.ip_country
         self.capture = _capture_of(event) or self.capture
-        if (self.account, self.device, self.ip, self.country, self.capture) == before:
+        if isinstance(event, Telemetry) and event.device is not None:
+            self.template = template_of(event.device) or self.template
+        if (self.account, self.device, self.ip, self.country, self.capture, self.template) == before:
             return False
         self.asked = 0
         return True
@@ -165,7 +196,13 @@ def _brings_news(event: Telemetry | Signal, meta: Meta) -> bool:
     capture = _capture_of(event)
     if capture is not None and capture != meta.capture_ref:
         return True
-    if not isinstance(event, Telemetry) or event.network is None:
+    if not isinstance(event, Telemetry):
+        return False
+    if event.device is not None:
+        template = template_of(event.device)
+        if template is not None and template != meta.template_ref:
+            return True
+    if event.network is None:
         return False
     ip_ref, country = event.network.ip_ref, event.network.ip_country
     return (ip_ref is not None and ip_ref != meta.ip_ref) or (country is not None and country != meta.ip_country)
@@ -247,16 +284,31 @@ class ChunkCounters:
             parts.append(before)
             all_read = False
             failed = failed or ref in entities[entity]
-        if meta.capture_ref is not None:
-            found = entities[CAPTURE].get(meta.capture_ref)
-            if found is not None:
-                meta.capture_counters = found.part
-            else:
-                all_read = False
-                failed = failed or meta.capture_ref in entities[CAPTURE]
+        if meta.capture_ref is not None or meta.template_ref is not None:
+            more_read, more_failed = self._apply_more(meta)
+            all_read, failed = all_read and more_read, failed or more_failed
         fresh = (parts[0], parts[1], parts[2])
         if fresh != held:
             meta.counters = fresh
         if all_read:
             meta.counters_as_of_ms = ingested_ms
         return failed
+
+    def _apply_more(self, meta: Meta) -> tuple[bool, bool]:
+        """Likewise the counters of what a session shows. Returns whether all are known, and whether one failed."""
+        entities, all_read, failed = self._overlay.entities, True, False
+        if meta.capture_ref is not None:
+            found = entities[CAPTURE].get(meta.capture_ref)
+            if found is not None:
+                meta.capture_counters = found.part
+            else:
+                all_read = False
+                failed = meta.capture_ref in entities[CAPTURE]
+        if meta.template_ref is not None:
+            found = entities[TEMPLATE].get(meta.template_ref)
+            if found is not None:
+                meta.template_counters = found.part
+            else:
+                all_read = False
+                failed = failed or meta.template_ref in entities[TEMPLATE]
+        return all_read, failed

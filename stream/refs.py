@@ -19,6 +19,8 @@ _SIGNAL_REFS: Final = (
     "email_ref",
 )
 
+_DEVICE_HASHES: Final = ("canvas_hash", "audio_hash", "fonts_hash")
+
 
 class RefHasher:
     """Hashes references with BLAKE2b-128 under a secret key (RFC 7693, keyed mode), purpose-separated.
@@ -26,8 +28,12 @@ class RefHasher:
     The same reference gives the same hash under one key, whoever hashed it; without the key it cannot be enumerated.
     """
 
-    def __init__(self, settings: KeySettings) -> None:
-        """Raise SettingsError when the key is missing."""
+    def __init__(self, settings: KeySettings, *, device_templates: bool = False) -> None:
+        """Raise SettingsError when the key is missing.
+
+        device_templates: keep hashes of what a device draws, sounds and has fonts for, keyed; otherwise nobody behind
+        this line sees them, and devices that look alike cannot be counted.
+        """
         if settings.ref_key is None:
             msg = (
                 "keys.ref_key (TELLWIRE_KEYS__REF_KEY): not set; give a secret of at least 16 characters, "
@@ -39,6 +45,7 @@ class RefHasher:
         # By kind, with the key taken in already: half the work of a short reference.
         self._begun: dict[str, blake2b] = {}
         self.version = settings.ref_key_version
+        self._device_templates = device_templates
 
     def derived(self, purpose: str) -> bytes:
         """Return a key of 32 bytes for another purpose, from which this one can't be found."""
@@ -69,7 +76,13 @@ class RefHasher:
         event.account_ref = self.keep_or_hash("account", event.account_ref, version)
         event.device_ref = self.keep_or_hash("device", event.device_ref, version)
         if isinstance(event, Telemetry):
-            network, capture = event.network, event.capture
+            network, capture, device = event.network, event.capture, event.device
+            if device is not None:
+                # Nothing but a digest of these is kept, and that is as hard to guess as they are.
+                for name in _DEVICE_HASHES:
+                    raw = getattr(device, name)
+                    if raw is not None:
+                        setattr(device, name, self.hash(name, raw) if self._device_templates else None)
             if network is not None:
                 network.ip_ref = self.keep_or_hash("ip", network.ip_ref, version)
                 network.header_order_ref = self.keep_or_hash("header_order", network.header_order_ref, version)

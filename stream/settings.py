@@ -161,6 +161,10 @@ class PipelineSettings(Section):
         16_777_216, ge=1_048_576, le=4_294_967_296, description="Bytes of one partition held before it is paused."
     )
     cached_sessions: int = Field(20_000, ge=0, le=10_000_000, description="Sessions kept in the read-through cache.")
+    device_templates: bool = Field(
+        False,
+        description="Count accounts and addresses of devices that look alike (signal fingerprint_copies).",
+    )
     counters_refresh_ms: int = Field(
         2_000, ge=0, le=15_000, description="A session's entity counters are read again after this append time, ms."
     )

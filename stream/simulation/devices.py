@@ -184,7 +184,7 @@ def machine(rng: Rng, names: tuple[str, ...]) -> Machine:
         memory = 8.0
     if screen_fits(gpu_renderer, width, height) is False:
         width, height, ratio = profile.screens[0]
-    rendering = f"{profile.name}/{gpu_renderer}/{int(rng.integers(3))}"
+    rendering = f"{profile.name}/{gpu_renderer}/{int(rng.integers(100_000))}"
     device = Device(
         user_agent=profile.user_agent,
         ua_platform=profile.hint,

@@ -120,7 +120,8 @@ def describe_keys(prefix: str, state_version: str) -> tuple[KeyDescription, ...]
         KeyDescription(
             entity,
             "string",
-            "members seen with an account (a), device (d), IP (i), capture (c), 12 bytes each; HASH of the reference",
+            "members seen with an account (a), device (d), IP (i), capture (c), device template (t), 12 bytes each; "
+            "HASH of the reference",
             "25 hours after its last new link",
         ),
         KeyDescription(

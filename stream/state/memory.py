@@ -190,7 +190,8 @@ class MemoryStore:
             last = None if members is None else members.last.get(member_hash(asked[1]))
             if last is not None:
                 seen[asked] = last * BUCKET_MS
-        return Counters(read.entity, (*values, approximate), seen)
+        room = (0,) * (len(ZERO_PART) - 1 - len(values))
+        return Counters(read.entity, (*values, *room, approximate), seen)
 
     def _took(self, operation: Operation, started: float) -> None:
         self.stats.took(operation, time.perf_counter() - started)

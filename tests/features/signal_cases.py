@@ -128,6 +128,12 @@ def graphics(renderer: str, cores: int) -> dict[str, Any]:
     return fired(build.event(device=Device(gpu_renderer=renderer, hardware_concurrency=cores)))
 
 
+def alike(accounts: int, addresses: int) -> dict[str, Any]:
+    """Signals of a device that looks as those of so many others in an hour."""
+    meta = Meta(template_counters=(0, accounts, accounts, 0, addresses, addresses, *(0,) * 7))
+    return derive_signals(build.event(device=Device(user_agent=CHROME)), meta)
+
+
 def mac(chip: str, version: int = 150, **more: Any) -> dict[str, Any]:
     """Signals of a Mac's Chrome; memory: GiB, screen: CSS px."""
     width, height = more.get("screen", (None, None))
@@ -181,6 +187,7 @@ FIRES: dict[str, Fired] = {
     "ip_session_fanout": lambda: fired(
         build.event(network=Network(asn_type="residential")), None, counted(accounts_h24=8)
     ),
+    "fingerprint_copies": lambda: alike(20, 20),
     "loopback_camera_label": lambda: camera("Dummy video device (0x0000)"),
     "virtual_camera_installed": lambda: camera("HD Webcam", "OBS Virtual Camera"),
     "device_list_changed": lambda: fired(build.event(capture=Capture(device_list_changed=True))),
@@ -303,6 +310,8 @@ SILENT: dict[str, Fired] = {
     "screen_gpu_mismatch": lambda: (
         mac("Apple M1", screen=(2560, 1440)) | mac("Apple M3", screen=(1512, 982)) | mac("Apple M1, or similar")
     ),
+    # One fleet behind one address; a template of a few.
+    "fingerprint_copies": lambda: alike(500, 3) | alike(19, 500),
     "touch_mismatch": lambda: fired(build.event(device=Device(user_agent=IPHONE, max_touch_points=None))),
     "screen_contradiction": on_device(avail_width_px=1920, avail_height_px=None),
     "canvas_noise": on_device(canvas_stable=None),

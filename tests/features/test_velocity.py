@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from features.meta import Meta
 from features.velocity import (
+    ALL_PAIRS,
     BUCKET_MS,
     CAPTURE_PAIRS,
     PAIRS,
@@ -27,6 +28,9 @@ def test_a_full_session_makes_every_link() -> None:
     captured.capture_ref = "c"
     links = links_of(captured, "s", NOW)
     assert [(link.entity, link.what) for link in links] == [*PAIRS, *CAPTURE_PAIRS]
+    captured.template_ref = "t"
+    links = links_of(captured, "s", NOW)
+    assert [(link.entity, link.what) for link in links] == list(ALL_PAIRS)
     assert {link.bucket_ms for link in links} == {bucket_of(NOW)}
 
 

@@ -48,6 +48,7 @@ REFS: dict[Entity, tuple[str, ...]] = {
     "device": ("d1", "a1"),
     "ip": ("i1",),
     "capture": ("a1",),
+    "template": ("t1",),
 }
 MEMBERS = tuple(f"m{number}" for number in range(9))
 _prefixes = itertools.count()

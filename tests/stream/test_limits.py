@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from features.meta import MAX_RECENT_SIGNALS, MAX_UPSTREAM
 from features.signal_table import SIGNALS
-from features.velocity import CAPTURE_NAMES, PAIR_NAMES
+from features.velocity import CAPTURE_NAMES, PAIR_NAMES, TEMPLATE_NAMES
 from models.reasons import MAX_REASONS
 from schemas.base import FLOWS, MAX_SAMPLES
 from schemas.deadletter import DeadLetterReason
@@ -82,7 +82,7 @@ def test_a_session_and_its_events_stay_small_whatever_and_however_much_it_sends(
     for event in world.events():
         assert len(event.reasons) <= MAX_REASONS
         assert event.signals.keys() <= SIGNALS.keys()
-        assert event.velocity.keys() <= {*PAIR_NAMES, *CAPTURE_NAMES}
+        assert event.velocity.keys() <= {*PAIR_NAMES, *CAPTURE_NAMES, *TEMPLATE_NAMES}
 
 
 def test_upstream_results_are_kept_up_to_their_bound() -> None:

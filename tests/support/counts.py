@@ -20,6 +20,12 @@ def part_of(counts: Iterable[Count | None]) -> Part:
     return (*values, approximate)
 
 
+def two_of(counts: Sequence[Count | None]) -> Part:
+    """The same of an entity of which two things are counted: the places of two more stay 0."""
+    found = part_of(counts)
+    return (*found[:6], *(0,) * 6, found[-1]) if found else UNKNOWN
+
+
 def parts_of(counts: Sequence[Count | None]) -> Parts:
     """A session's counters as parts, from counters in the order of `PAIRS`."""
     return part_of(counts[:4]), part_of(counts[4:8]), part_of(counts[8:12])

@@ -19,7 +19,7 @@ from features.movement import movements_of
 from features.registry import N_FEATURES
 from features.session import Meta, columns_of, decode, encode, fold_chunk, new_row
 from features.signals import derive_signals
-from features.velocity import CAPTURE_NAMES, PAIR_NAMES, Count, Link, bucket_of, links_of
+from features.velocity import CAPTURE_NAMES, PAIR_NAMES, TEMPLATE_NAMES, Count, Link, bucket_of, links_of
 from models.engine import Assessment, Engine
 from models.snapshots import SnapshotSet
 from schemas.envelope import decode as decode_record
@@ -28,7 +28,7 @@ from schemas.risk import RiskEvent, Velocity
 from schemas.signals import Signal
 from schemas.telemetry import Collector, Telemetry
 from stream.refs import RefHasher
-from tests.support.counts import part_of, parts_of
+from tests.support.counts import part_of, parts_of, two_of
 
 Row = npt.NDArray[np.float32]
 
@@ -129,15 +129,20 @@ class Oracle:
     ) -> Assessment:
         shown = parts_of([_count(velocity.get(name)) for name in PAIR_NAMES])
         captured = part_of([_count(velocity.get(name)) for name in CAPTURE_NAMES])
+        alike = two_of([_count(velocity.get(name)) for name in TEMPLATE_NAMES])
         appeared = meta.link_bucket_ms == 0
         same_bucket = meta.link_bucket_ms == bucket_of(ingested_ms)
         self.links = [] if same_bucket else links_of(meta, event.session_id, ingested_ms)
         meta.link_bucket_ms = bucket_of(ingested_ms)
         due = appeared or ingested_ms - meta.counters_as_of_ms >= self.refresh_ms
-        self.counters_follow = due or (shown, captured) == (meta.counters, meta.capture_counters)
+        self.counters_follow = due or (shown, captured, alike) == (
+            meta.counters,
+            meta.capture_counters,
+            meta.template_counters,
+        )
         if due and "counters" not in degraded:
             meta.counters_as_of_ms = ingested_ms
-        meta.counters, meta.capture_counters = shown, captured
+        meta.counters, meta.capture_counters, meta.template_counters = shown, captured, alike
         states = row.copy()[np.newaxis, :]
         vectors = np.empty((1, N_FEATURES))
         fold_chunk(states, np.zeros(1, dtype=np.int32), columns_of([folded]), vectors)

@@ -30,7 +30,9 @@ from stream.transport import Chunk, OutRecord
 
 START_MS = 1_790_000_000_000
 TOPIC, TOPIC_ID = "capture.telemetry", "topic-id"
-REFS = RefHasher(KeySettings(ref_key="in-memory-tests-only"))
+_KEYS = KeySettings(ref_key="in-memory-tests-only")
+REFS = RefHasher(_KEYS)
+REFS_WITH_TEMPLATES = RefHasher(_KEYS, device_templates=True)
 
 
 @functools.cache
@@ -116,12 +118,13 @@ class Engines:
 class World:
     """A store and a log that outlive workers; `Worker` objects come and go."""
 
-    def __init__(self, *, movements: bool = False) -> None:
+    def __init__(self, *, movements: bool = False, templates: bool = False) -> None:
         self.store = MemoryStore()
         self.log: list[OutRecord] = []
         self.metrics = Metrics()
         self.engines = Engines()
         self.compares = movements
+        self.refs = REFS_WITH_TEMPLATES if templates else REFS
 
     async def publish(self, records: Sequence[OutRecord]) -> None:
         self.log.extend(records)
@@ -135,7 +138,7 @@ class World:
             ),
             store=self.store,
             publish=publish or self.publish,
-            refs=REFS,
+            refs=self.refs,
             metrics=self.metrics,
             session_ttl_ms=86_400_000,
             counters_refresh_ms=refresh_ms,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from features.session import Meta
+from features.template import template_of
 from features.velocity import (
-    CAPTURE_PAIRS,
-    PAIRS,
+    ALL_PAIRS,
     WHATS,
     WINDOWS_MS,
     Count,
@@ -22,9 +22,9 @@ from features.velocity import (
 from schemas.signals import Signal
 from schemas.telemetry import Telemetry
 from stream.state import CounterRead, Counters
-from tests.support.counts import part_of, parts_of
+from tests.support.counts import part_of, parts_of, two_of
 
-ALL = (*PAIRS, *CAPTURE_PAIRS)
+ALL = ALL_PAIRS
 
 
 class CounterPlan:
@@ -187,9 +187,11 @@ class ChunkCounters:
         if not appeared and ingested_ms - meta.counters_as_of_ms < self._refresh_ms:
             return False
         fresh = self._overlay.counters(meta)
-        held = [count for part in (*meta.counters, meta.capture_counters) for count in counts_of(part)]
+        whole = (*meta.counters, meta.capture_counters)
+        held = [count for part in whole for count in counts_of(part)] + counts_of(meta.template_counters)[:2]
         known = [new if new is not None else old for new, old in zip(fresh, held, strict=True)]
-        meta.counters, meta.capture_counters = parts_of(known[:12]), part_of(known[12:])
+        meta.counters, meta.capture_counters = parts_of(known[:12]), part_of(known[12:16])
+        meta.template_counters = two_of(known[16:])
         entities = refs_of(meta).items()
         if all(entity in self._read for entity in entities):
             meta.counters_as_of_ms = ingested_ms
@@ -203,6 +205,9 @@ def _take_refs(refs: dict[str, str], event: Telemetry | Signal) -> None:
     held = event.capture if isinstance(event, Telemetry) else event.refs
     if held is not None and held.capture_ref is not None:
         refs["capture"] = held.capture_ref
+    template = template_of(event.device) if isinstance(event, Telemetry) and event.device is not None else None
+    if template is not None:
+        refs["template"] = template
     if event.account_ref is not None:
         refs.setdefault("account", event.account_ref)
     if event.device_ref is not None:

@@ -20,9 +20,8 @@ from hypothesis import strategies as st
 
 from features.session import Meta
 from features.velocity import (
+    ALL_PAIRS,
     BUCKET_MS,
-    CAPTURE_PAIRS,
-    PAIRS,
     WINDOWS_MS,
     Count,
     Entity,
@@ -34,13 +33,13 @@ from features.velocity import (
     refs_of,
 )
 from schemas.signals import Signal, SignalRefs
-from schemas.telemetry import Capture, Collector, Network, Telemetry
+from schemas.telemetry import Capture, Collector, Device, Network, Telemetry
 from stream import counters as stream_counters
 from stream.state import Counters, MemoryStore, Watermark
 from tests.stream.core import naive_counters
 
 T = TypeVar("T")
-ALL = (*PAIRS, *CAPTURE_PAIRS)
+ALL = ALL_PAIRS
 T0 = 1_700_000_100_000 - 1_700_000_100_000 % BUCKET_MS
 TOPIC = "capture.telemetry"
 
@@ -55,6 +54,8 @@ class Event(NamedTuple):
     ip: str | None = None
     country: str | None = None
     capture: str | None = None
+    alike: str | None = None
+    """How its device looks, where it says so."""
     number: int = 0
     """A repeat of a result is filtered before it is observed, so each has its own id."""
     is_signal: bool = False
@@ -80,7 +81,14 @@ class Event(NamedTuple):
         network = Network(ip_ref=self.ip, ip_country=self.country) if self.ip or self.country else None
         capture = Capture(capture_ref=self.capture) if self.capture else None
         collector = Collector(name="c", version="1")
-        return Telemetry(**shared, sequence=0, collector=collector, network=network, capture=capture)
+        device = alike(self.alike) if self.alike else None
+        return Telemetry(**shared, sequence=0, collector=collector, network=network, capture=capture, device=device)
+
+
+def alike(look: str) -> Device:
+    """A device that looks like all of this look."""
+    agent = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/150.0.0.0 Safari/537.36"
+    return Device(user_agent=agent, gpu_renderer="ANGLE (NVIDIA, A)", canvas_hash=look, fonts_hash=look)
 
 
 def now(work: Coroutine[Any, Any, T]) -> T:
@@ -138,7 +146,8 @@ class Worker:
                 meta.observe(decoded, event.at_ms)
             unread = counters.apply(meta, event.session, event.at_ms)
             parts = (*meta.counters, meta.capture_counters)
-            found.append(([count for part in parts for count in counts_of(part)], unread))
+            own = [count for part in parts for count in counts_of(part)] + counts_of(meta.template_counters)[:2]
+            found.append((own, unread))
         mark = Watermark("id", (self.watermark.offset if self.watermark else 0) + len(events))
         now(self.store.commit(TOPIC, 0, self.watermark, mark, {}, counters.links, 1000))
         self.watermark = mark
@@ -184,6 +193,7 @@ def histories(*, step_ms: int, repeat_refs: bool = True, more: bool = False) -> 
                 ip=f"i{draw(st.integers(0, 2))}" if carries else None,
                 country=draw(st.sampled_from(["AT", "DE"])) if carries else None,
                 capture=f"c{draw(st.integers(0, 1))}" if number > 1 and (repeat_refs or draw(st.booleans())) else None,
+                alike=f"t{draw(st.integers(0, 1))}" if number > 1 and (repeat_refs or draw(st.booleans())) else None,
                 number=place,
                 is_signal=not carries and draw(st.booleans()),
             )

@@ -13,6 +13,7 @@ from stream.settings import KeySettings, SettingsError
 KEY = "0123456789abcdef-test"
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 KINDS = ["account", "device", "ip", "document_ref", "document_image_ref", "face_cluster_ref", "capture_ref"]
+KINDS += ["canvas_hash", "audio_hash", "fonts_hash"]
 
 
 def hasher(key: str = KEY, version: str = "k1") -> RefHasher:
@@ -34,9 +35,10 @@ def test_another_key_or_kind_gives_another_hash(ref: str) -> None:
 
 
 def test_kinds_stay_apart_although_only_16_bytes_of_them_count() -> None:
-    from stream.refs import _SIGNAL_REFS
+    from stream.refs import _DEVICE_HASHES, _SIGNAL_REFS
 
-    assert len({name[:16] for name in ("account", "device", "ip", *_SIGNAL_REFS)}) == 3 + len(_SIGNAL_REFS)
+    kinds = ("account", "device", "ip", "header_order", *_DEVICE_HASHES, *_SIGNAL_REFS)
+    assert len({name[:16] for name in kinds}) == len(kinds)
 
 
 def test_what_this_key_hashed_already_is_kept_and_all_else_is_hashed() -> None:

@@ -85,8 +85,10 @@ def test_it_reads_as_the_twin_that_parses_and_writes_anew(event: Telemetry, rand
         twin.capture.capture_ref = REFS.hash("capture_ref", twin.capture.capture_ref)
         del parts["capture"]
     assert found == twin
-    # Workers hash what is raw: here nothing is any more.
+    # Workers hash what is raw: here nothing is any more. What they have no use for they drop.
     REFS.hash_event(found)
+    if twin.device is not None:
+        twin.device.canvas_hash = twin.device.audio_hash = twin.device.fonts_hash = None
     assert found == twin
     # Bytes of blocks are handed on untouched.
     assert all(b'"%b":%b' % (name.encode(), part) in value for name, part in parts.items())

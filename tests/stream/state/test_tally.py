@@ -34,7 +34,9 @@ def naive(value: bytes, entity: Entity, as_of: int) -> list[int]:
         if what < len(WHAT_NAMES) and WHAT_NAMES[what] in counts:
             for i, window in enumerate(WINDOW_BUCKETS):
                 counts[WHAT_NAMES[what]][i] += as_of - window <= bucket <= as_of
-    return [*(count for what in WHATS[entity] for count in counts[what]), 0]
+    flat = [count for what in WHATS[entity] for count in counts[what]]
+    # An entity of which fewer things are counted leaves the last places empty.
+    return [*flat, *[0] * (12 - len(flat)), 0]
 
 
 @given(st.lists(st.tuples(VALUES, st.sampled_from(COUNTED), st.integers(NOW - 2, NOW + 2)), min_size=1, max_size=5))
