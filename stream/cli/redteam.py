@@ -1,9 +1,12 @@
 """`tellwire redteam`: attack the whole pipeline on this machine, and tell what found it, and after how long."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from stream.redteam.run import Trial
 
 
 def redteam(
@@ -22,6 +25,12 @@ def redteam(
     recordings: Annotated[
         Path | None,
         typer.Option("--recordings", help="Folder in which raw telemetry and results are kept.", metavar="DIR"),
+    ] = None,
+    join: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--join", help="Run nothing: one report of recorded runs of one build; again for each.", metavar="DIR"
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -45,6 +54,9 @@ def redteam(
     from stream.demo.children import DemoError
     from stream.redteam import session
 
+    if join:
+        _tell(*_joined(join), out, as_json=as_json)
+        return
     try:
         chosen = session.choose(only or [])
     except ValueError as error:
@@ -72,6 +84,29 @@ def redteam(
             page, trials = session.run(plan, tools, tell)
     except DemoError as error:
         raise CommandError(str(error)) from None
+    _tell(page, trials, out, as_json=as_json)
+
+
+def _joined(folders: list[Path]) -> "tuple[str, list[Trial]]":
+    """The report of recorded runs. Raises UsageError."""
+    from stream.cli.failures import UsageError
+    from stream.redteam.joined import joined
+
+    try:
+        return joined(folders)
+    except OSError as error:
+        msg = f"--join: {error.filename}: {error.strerror}"
+        raise UsageError(msg) from None
+    except ValueError as error:
+        msg = f"--join: {error}"
+        raise UsageError(msg) from None
+
+
+def _tell(page: str, trials: "list[Trial]", out: Path | None, *, as_json: bool) -> None:
+    """Write the page where that was asked for, and print it or the sessions."""
+    from stream.cli.data import writing
+    from stream.redteam import session
+
     if out is not None:
         with writing(out):
             target = out / "reference" / "red-team.md"

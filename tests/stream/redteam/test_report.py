@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from models.dataset import read_recordings, read_records, read_truth
 from models.evaluate_results import interval95
 from schemas.telemetry import Collector, Keys, Pointer, SessionEnd, Telemetry, Viewport
 from stream.redteam import session
+from stream.redteam.joined import joined
 from stream.redteam.recordings import Recordings
 from stream.redteam.report import About, is_found, render, why
 from stream.redteam.run import Trial
@@ -121,3 +123,39 @@ def test_recordings_are_read_again_by_what_trains(tmp_path: Path) -> None:
 
 def test_a_run_without_telemetry_has_no_table(tmp_path: Path) -> None:
     assert Recordings(tmp_path, "run-2").close({}) == "no session sent any telemetry"
+
+
+def recorded(folder: Path, attacks: list[str], **more: Any) -> Path:
+    """A run's folder as `Recordings` leaves it, as far as a report needs it."""
+    about = msgspec.structs.replace(ABOUT, versions={name: {} for name in attacks}, missing={}, **more)
+    recordings = Recordings(folder, "run")
+    for name in attacks:
+        recordings.keep(trial(name, 0), session.choose([name])[0], Seen())
+    recordings.close(msgspec.to_builtins(about))
+    return folder / "run"
+
+
+def test_runs_in_parts_make_one_page(tmp_path: Path) -> None:
+    first = recorded(tmp_path / "a", ["agent"], models={"bot": "1"})
+    second = recorded(tmp_path / "b", ["playwright"], command="tellwire redteam --only driven", seed=2, load=9.0)
+    page, trials = joined([first, second])
+    assert [each.attack for each in trials] == ["playwright", "agent"], "in the table's order"
+    assert "from several runs" in page
+    assert "- `tellwire redteam --only driven`, seed 2, 2 sessions of each attack." in page
+    assert "Load average 9.0" in page
+    alone, _ = joined([first])
+    assert "from one run" in alone
+
+
+def test_runs_of_two_builds_are_no_page(tmp_path: Path) -> None:
+    first = recorded(tmp_path / "a", ["agent"], models={"bot": "1"})
+    others: list[dict[str, Any]] = [{"models": {"bot": "2"}}, {"browser": "157"}, {"policy": "other"}]
+    for n, other in enumerate(others):
+        with pytest.raises(ValueError, match="not of one build"):
+            joined([first, recorded(tmp_path / f"b{n}", ["playwright"], **other)])
+    (tmp_path / "c").mkdir()
+    with pytest.raises(FileNotFoundError):
+        joined([tmp_path / "c"])
+    (first / "run.json").write_bytes(b"{}")
+    with pytest.raises(ValueError, match="holds no run"):
+        joined([first])
