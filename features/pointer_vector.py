@@ -221,10 +221,11 @@ def finalize(s, out):  # type: ignore[no-untyped-def]
     out[F_PAUSE_RATE] = ratio_of(pauses, n, 3.0)
     out[F_JUMPS] = ratio_of(s[p.JUMPS], n, 3.0)
     steps = s[p.STEPS]
-    out[F_AXIS] = ratio_of(s[p.STEPS_AXIS], steps, 10.0)
-    out[F_AHEAD] = ratio_of(s[p.STEPS_AHEAD], steps, 10.0)
+    # From few steps on: who leads the pointer by keys must not be judged before that shows.
+    out[F_AXIS] = ratio_of(s[p.STEPS_AXIS], steps, 4.0)
+    out[F_AHEAD] = ratio_of(s[p.STEPS_AHEAD], steps, 4.0)
     out[F_EQUAL] = ratio_of(s[p.STEPS_EQUAL], steps, 10.0)
-    out[F_DIAGONAL] = ratio_of(s[p.STEPS_DIAGONAL], steps, 10.0)
+    out[F_DIAGONAL] = ratio_of(s[p.STEPS_DIAGONAL], steps, 4.0)
     out[F_SHORT] = ratio_of(s[p.STEPS_SHORT], s[p.MOVED], 10.0)
     out[F_STILL] = ratio_of(s[p.STILL], samples, 10.0)
     out[F_DT_SD] = sd_of(intervals, s[p.INTERVALS + 1], s[p.INTERVALS + 2], 10.0)

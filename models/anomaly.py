@@ -147,6 +147,7 @@ class FlatHST:
         return Trees(
             inputs=self.inputs,
             evidence=np.empty((0, 2), dtype=np.float64),
+            outside=np.empty((0, 4), dtype=np.float64),
             columns=columns,
             limits=np.column_stack([[*self.low, 0.0], [*self.high, 1.0]]),
             trees=np.column_stack([np.arange(n_trees) * n_nodes, np.full(n_trees, height)]).astype(np.int64),

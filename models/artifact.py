@@ -52,12 +52,23 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}" + END)]
 
 
+class Outside(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One or two features whose sum reaches a bound."""
+
+    features: Annotated[list[str], Meta(min_length=1, max_length=2)]
+    at_least: float
+
+
 class PointerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The LightGBM model: its file, its features in order, and the least evidence (feature, value) for a score."""
+    """The LightGBM model: its file, its features in order, and the least evidence (feature, value) for a score.
+
+    outside: cases in which there is no score; one is there where all of its conditions hold.
+    """
 
     file: FileName
     features: Annotated[list[str], Meta(min_length=1, max_length=1000)]
     evidence: dict[str, float] = {}
+    outside: Annotated[list[Annotated[list[Outside], Meta(min_length=1, max_length=8)]], Meta(max_length=8)] = []
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -291,13 +302,16 @@ def _assemble(manifest: Manifest, data: Mapping[str, bytes], names: Sequence[str
     pointer: PointerModel | None = None
     if manifest.pointer is not None:
         spec = manifest.pointer
-        unknown = [name for name in [*spec.features, *spec.evidence] if name not in index]
+        led_by = [name for case in spec.outside for one in case for name in one.features]
+        unknown = [name for name in [*spec.features, *spec.evidence, *led_by] if name not in index]
         if unknown:
             raise ArtifactError(f"{MANIFEST}: pointer feature {unknown[0]} is not in the registry")
         columns = np.array([index[name] for name in spec.features], dtype=np.int64)
         evidence = {index[name]: least for name, least in spec.evidence.items()}
         try:
-            pointer = PointerModel(content(spec.file), spec.features, columns, evidence)
+            pointer = PointerModel(
+                content(spec.file), spec.features, columns, evidence, indexes_of(spec.outside, index)
+            )
         except ArtifactError as error:
             raise ArtifactError(f"{spec.file}: {error}") from None
     keystroke = None if manifest.keystroke is None else KeystrokeRange.decode(content(manifest.keystroke), index)
@@ -314,6 +328,16 @@ def _assemble(manifest: Manifest, data: Mapping[str, bytes], names: Sequence[str
         raise ArtifactError(f"{MANIFEST}: {error}") from None
     signals = SignalScorer.decode(content(manifest.signals))
     return Artifacts(manifest, pointer, keystroke, signals, anomaly, calibration)
+
+
+def indexes_of(cases: Sequence[Sequence[Outside]], index: Mapping[str, int]) -> list[tuple[int, int, int, float]]:
+    """Number of the case, index of the one feature, of the other (-1: none), bound of their sum, of each condition."""
+    found = []
+    for number, case in enumerate(cases):
+        for one in case:
+            first, *other = (index[name] for name in one.features)
+            found.append((number, first, other[0] if other else -1, one.at_least))
+    return found
 
 
 def _check_golden(artifacts: Artifacts, n_features: int) -> None:

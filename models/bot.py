@@ -21,6 +21,8 @@ class PointerModel:
         feature_names: Names that the model must have, in this order; also their order in `columns`.
         columns: Index of each of them in the feature vector.
         evidence: Smallest value of features (by index in the vector) without which there is no score, e.g. 10 moves.
+        outside: Number of a case, features (two indexes in the vector, or one and -1) and a bound of their sum. Where
+            all of a case reach it, the model can't judge, and there is no score: a pointer led by keys, say.
 
     Raises:
         ArtifactError: the text is damaged, or was trained on other features.
@@ -34,6 +36,7 @@ class PointerModel:
         feature_names: Sequence[str],
         columns: IntArray,
         evidence: Mapping[int, float],
+        outside: Sequence[tuple[int, int, int, float]] = (),
     ) -> None:
         forest = parse_forest(text)
         if list(forest.feature_names) != list(feature_names):
@@ -43,15 +46,22 @@ class PointerModel:
             )
         self._forest = forest
         self._inputs = np.ascontiguousarray(columns, dtype=np.int64)
-        self._trees = flat_trees(forest, self._inputs, evidence)
-        self.columns: IntArray = np.unique(np.array([*self._inputs, *evidence], dtype=np.int64))
+        self._trees = flat_trees(forest, self._inputs, evidence, outside)
+        self._unlimited = self._trees._replace(outside=np.empty((0, 4)))
+        led_by = [index for one in outside for index in one[1:3] if index >= 0]
+        self.columns: IntArray = np.unique(np.array([*self._inputs, *evidence, *led_by], dtype=np.int64))
         digest = hashlib.sha256(text)
         digest.update(repr((list(feature_names), self._inputs.tolist(), tuple(sorted(evidence.items())))).encode())
+        digest.update(repr(tuple(outside)).encode() if outside else b"")
         self.hash = digest.hexdigest()
 
     def raw(self, rows: FloatArray) -> FloatArray:
-        """Probability of a bot for each row (n, N_FEATURES); NaN without enough pointer evidence."""
+        """Probability of a bot for each row (n, N_FEATURES); NaN without enough evidence, or outside."""
         return walk.score(self._trees, rows)
+
+    def raw_of_all(self, rows: FloatArray) -> FloatArray:
+        """The same also outside: for ranking people, never for judging anybody."""
+        return walk.score(self._unlimited, rows)
 
     @property
     def inputs(self) -> IntArray:
@@ -82,7 +92,7 @@ class PointerModel:
         if booster is None:
             return
         theirs = booster.predict(rows.take(self._inputs, axis=1), raw_score=True)
-        ours = walk.score(self._trees._replace(evidence=np.empty((0, 2))), rows, as_sum=True)
+        ours = walk.score(self._trees._replace(evidence=np.empty((0, 2)), outside=np.empty((0, 4))), rows, as_sum=True)
         known = ~np.isnan(ours)  # LightGBM has a margin also for a row of which nothing is known
         if not np.array_equal(ours[known], theirs[known]):
             worst = float(np.max(np.abs(ours - theirs)[known]))

@@ -27,6 +27,7 @@ from models.calibration_table import (
     Resolved,
     State,
     rank_people,
+    rank_sources,
 )
 from models.cells import ANY, KINDS, Cell, Kind, chain
 from schemas.risk import CHANNELS, Calibration
@@ -166,6 +167,7 @@ class CalibrationBuilder:
         self._values_per_person = values_per_person
         self._people_per_cell = people_per_cell
         self._cells: dict[tuple[str, Kind, Cell], dict[str, list[tuple[int, float]]]] = {}
+        self._source_of: dict[str, str] = {}
         self._added = 0
 
     def add(
@@ -174,13 +176,15 @@ class CalibrationBuilder:
         cell: Cell,
         raw: Sequence[float] | NDArray[np.float64],
         raw_max: Sequence[float] | NDArray[np.float64] | None = None,
+        source: str = "",
     ) -> None:
-        """Add one evaluation of one session of a person (or of a session, where persons are unknown).
+        """Add one evaluation of one session of a person (or of a session, where persons are unknown) of a source.
 
         `raw` and `raw_max` are aligned with `schemas.risk.CHANNELS`, NaN = no data. Give `raw` once a session and
         amount of evidence, and `raw_max` once a session, at its end; only sessions believed genuine belong here.
         """
         self._added += 1
+        self._source_of[person] = source
         for channel, value in zip(CHANNELS, raw, strict=True):
             if not math.isnan(value):
                 for parent in chain(cell, channel):
@@ -209,6 +213,12 @@ class CalibrationBuilder:
         else:
             heapq.heappushpop(kept, entry)
 
+    def _ranked(self, people: Mapping[str, list[tuple[int, float]]]) -> Ranks:
+        sources: dict[str, list[list[float]]] = {}
+        for person, kept in people.items():
+            sources.setdefault(self._source_of[person], []).append([value for _, value in kept])
+        return rank_sources(list(sources.values()))
+
     def build(
         self,
         state: State,
@@ -216,11 +226,11 @@ class CalibrationBuilder:
         min_people: int = MIN_PEOPLE,
         declared: Mapping[tuple[str, str], Declared] | None = None,
     ) -> CalibrationTable:
-        """The table of all people added so far; `declared` priors by channel and input type (`*` = any)."""
-        cells = {
-            key: rank_people([[value for _, value in kept] for kept in people.values()])
-            for key, people in self._cells.items()
-        }
+        """The table of all people added so far; `declared` priors by channel and input type (`*` = any).
+
+        Where people are of several sources, see `calibration_table.rank_sources`.
+        """
+        cells = {key: self._ranked(people) for key, people in self._cells.items()}
         return CalibrationTable(cells, state, min_people, declared)
 
 

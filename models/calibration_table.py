@@ -270,6 +270,25 @@ def ranks_from(values: NDArray[np.float64], p: NDArray[np.float64], n_people: in
     return Ranks(values[keep].tolist(), tail[keep].tolist(), n_people)
 
 
+def rank_sources(sources: Sequence[Sequence[Sequence[float]]]) -> Ranks:
+    """Ranks of a cell from the people of several sources, as a source that is not among them would be ranked.
+
+    People of one recorder look riskier than those of another. If all differed alike, every person would weigh the same;
+    if recorders made all of the difference, every source would, however many people it has. It is both, and which more
+    so can't be told from a few sources: a source weighs the root of how many people it has, half way between the two.
+    One source's people are as they are.
+    """
+    ranks = [rank_people(people) for people in sources if people]
+    if len(ranks) == 1:
+        return ranks[0]
+    people = np.array([one.n_people for one in ranks], dtype=np.float64)
+    weight = np.sqrt(people) / np.sqrt(people).sum()
+    values = np.unique(np.concatenate([one.values for one in ranks]))
+    shares = np.stack([above_of(one, values) / one.n_people for one in ranks])
+    n = int(people.sum())
+    return ranks_from(values, (1.0 + n * (weight @ shares)) / (n + 1.0), n)
+
+
 def _parse_declared(entries: object) -> dict[tuple[str, str], Declared]:
     out: dict[tuple[str, str], Declared] = {}
     for entry in entries if isinstance(entries, list) else []:

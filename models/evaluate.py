@@ -302,7 +302,7 @@ def unseen_pointer(
         results: list[SourceResult] = []
         for c in range(other.X.shape[1]):
             people = (table.origin == "recorded") & (table.label == 0)
-            calibrate, n = calibration_of(held[:, c], people, unit_of(table))
+            calibrate, n = calibration_of(held[:, c], people, unit_of(table), table.group)
             results.append(unseen_source(other, scores, calibrate, n, UNSEEN_POINTER)[c])
         found.append(results)
     return other, found[0], found[1]

@@ -76,6 +76,11 @@ class PointerLearner:
         booster = self.booster(rows)
         return lambda wanted: predict(booster, self._table, wanted)
 
+    def of_all(self, rows: Rows) -> Callable[[Rows], Floats]:
+        """The same also where the model doesn't judge: for ranking people, as the shipped prior does."""
+        booster = self.booster(rows)
+        return lambda wanted: predict(booster, self._table, wanted, of_all=True)
+
 
 def pointer_fit(table: Table, settings: FitSettings, *, generated: bool = True) -> PointerLearner:
     """The product's model; generated=False leaves its own counterparts out (an ablation)."""
@@ -170,9 +175,10 @@ def held_out_people(
     if by_source:
         _, part = np.unique(table.group, return_inverse=True)
     out = np.full(table.X.shape[:2], np.nan)
+    of_all = learn.of_all if isinstance(learn, PointerLearner) else learn
     for one in np.unique(part[people]):
         rows = people & (part == one)
-        out[rows] = learn(among & (part != one))(rows)[rows]
+        out[rows] = of_all(among & (part != one))(rows)[rows]
     return out
 
 
@@ -188,7 +194,7 @@ def leave_source_out(
     unit = unit_of(table)
     found: list[SourceResult] = []
     for c, name in enumerate(CUT_NAMES):
-        calibrate, n = calibration_of(held[:, c], others & recorded & (table.label == 0), unit)
+        calibrate, n = calibration_of(held[:, c], others & recorded & (table.label == 0), unit, table.group)
         mine = _known(scores, people, c)
         values = np.asarray([calibrate(v) for v in scores[mine, c].tolist()])
         flagged = {f"{bar:g}": share_with_interval(values >= bar, unit[mine], seed) for bar in BARS}
@@ -202,14 +208,17 @@ def leave_source_out(
     return found
 
 
-def calibration_of(held: Floats, rows: Rows, unit: NDArray[np.str_]) -> tuple[Callable[[float], float], int]:
+def calibration_of(
+    held: Floats, rows: Rows, unit: NDArray[np.str_], source: NDArray[np.str_]
+) -> tuple[Callable[[float], float], int]:
     """The product's calibrated score on people's held-out raw scores, and how many people there are."""
     cell = Cell(ANY, "mouse", ANY, ANY)
     builder = CalibrationBuilder()
     blank = [float("nan")] * len(CHANNELS)
     bot = CHANNELS.index("bot")
     for row in np.flatnonzero(rows & ~np.isnan(held)).tolist():
-        builder.add(str(unit[row]), cell, [*blank[:bot], float(held[row]), *blank[bot + 1 :]])
+        raw = [*blank[:bot], float(held[row]), *blank[bot + 1 :]]
+        builder.add(str(unit[row]), cell, raw, source=str(source[row]))
     table = builder.build("prior", min_people=1)
     calibrator = Calibrator([table])
     return (lambda raw: calibrator.score("bot", "now", cell, raw).score), table.people("bot", "now", cell)

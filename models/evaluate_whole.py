@@ -34,7 +34,8 @@ class Sessions:
     """What is known of each whole session, and its scores by each model that may judge it.
 
     unit: the person where the source says who, else the session; last, top: raw score after the last event and the
-    largest ever, by model name, NaN where the model saw the session's like or where there was no evidence.
+    largest ever, by model name, NaN where the model saw the session's like or where there was no evidence; ranked: the
+    largest ever also where a model doesn't judge, which is how people enter the prior.
     """
 
     label: Numbers
@@ -46,6 +47,7 @@ class Sessions:
     duration_s: Floats
     last: Mapping[str, Floats]
     top: Mapping[str, Floats]
+    ranked: Mapping[str, Floats]
 
     def __len__(self) -> int:
         return len(self.label)
@@ -93,6 +95,7 @@ def score_sessions(
     kept: list[tuple[int, str, str, str, str, str, float]] = []
     last: dict[str, list[float]] = {name: [] for name in models}
     top: dict[str, list[float]] = {name: [] for name in models}
+    ranked: dict[str, list[float]] = {name: [] for name in models}
     for batch in in_batches(samples):
         for sample, vectors in zip(batch, fold_recordings([s.recording for s in batch]), strict=True):
             recording = sample.recording
@@ -105,6 +108,8 @@ def score_sessions(
                 raw = models[name].raw(vectors) if name in named else np.full(1, np.nan)
                 last[name].append(float(raw[-1]))
                 top[name].append(float(np.fmax.reduce(raw)))
+                ranks = sample.label == 0 and name in named and name.startswith("source ")
+                ranked[name].append(float(np.fmax.reduce(models[name].raw_of_all(vectors))) if ranks else np.nan)
     words = [np.asarray([row[i] for row in kept], dtype=np.str_) for i in range(1, 6)]
     return Sessions(
         label=np.asarray([row[0] for row in kept], dtype=np.int64),
@@ -112,6 +117,7 @@ def score_sessions(
         duration_s=np.asarray([row[6] for row in kept], dtype=np.float64),
         last={name: np.asarray(values) for name, values in last.items()},
         top={name: np.asarray(values) for name, values in top.items()},
+        ranked={name: np.asarray(values) for name, values in ranked.items()},
     )  # fmt: skip
 
 
@@ -142,7 +148,7 @@ def prior_of(sessions: Sessions, rows: NDArray[np.bool_], top: Floats) -> Calibr
     for i in np.flatnonzero(rows & (sessions.label == 0) & ~np.isnan(top)).tolist():
         value = [*blank[:BOT], float(top[i]), *blank[BOT + 1 :]]
         for kind in dict.fromkeys((str(sessions.pointer_type[i]), "unknown")):
-            builder.add(str(sessions.unit[i]), Cell(ANY, kind, ANY, ANY), blank, value)
+            builder.add(str(sessions.unit[i]), Cell(ANY, kind, ANY, ANY), blank, value, str(sessions.group[i]))
     return Calibrator([builder.build("prior")])
 
 
@@ -166,7 +172,7 @@ def anytime(sessions: Sessions, calibrator: Calibrator, rows: NDArray[np.bool_],
 
 def person_left_out(sessions: Sessions, sources: tuple[str, ...], seed: int = 1) -> Anytime:
     """Each person ranked among all others; every one scored by a model that never saw their source."""
-    top = by_source(sessions, sessions.top)
+    top, ranks = by_source(sessions, sessions.top), by_source(sessions, sessions.ranked)
     people = (sessions.label == 0) & np.isin(sessions.group, sources)
     names = np.unique(sessions.unit[people])
     fold_of = dict(zip(names.tolist(), np.random.default_rng((seed, 19)).permutation(len(names)) % FOLDS, strict=True))
@@ -174,7 +180,7 @@ def person_left_out(sessions: Sessions, sources: tuple[str, ...], seed: int = 1)
     score, ranked = np.full(len(sessions), np.nan), np.zeros(len(sessions), dtype=np.int64)
     for q in range(FOLDS):
         mine = people & (fold == q)
-        found = anytime(sessions, prior_of(sessions, people & (fold != q), top), mine, top)
+        found = anytime(sessions, prior_of(sessions, people & (fold != q), ranks), mine, top)
         score[mine], ranked[mine] = found.score[mine], found.people[mine]
     return Anytime(score, ranked)
 
@@ -183,5 +189,5 @@ def source_left_out(sessions: Sessions, source: str, sources: tuple[str, ...]) -
     """Sessions of a source by the model without it, among the others' people, scored without it and their own."""
     others = np.isin(sessions.group, [one for one in sources if one != source])
     beside = source if source in sources else ""
-    calibrator = prior_of(sessions, others, by_source(sessions, sessions.top, beside))
+    calibrator = prior_of(sessions, others, by_source(sessions, sessions.ranked, beside))
     return anytime(sessions, calibrator, sessions.group == source, by_source(sessions, sessions.top))

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from features.registry import FEATURES, HIGH, LOW, N_FEATURES, NAMES, REGISTRY_HASH
-from models.artifact import MANIFEST, SEAL, PointerSpec, shipped_directory, write_manifest
+from features.registry import FEATURES, HIGH, INDEX, LOW, N_FEATURES, NAMES, REGISTRY_HASH
+from models.artifact import MANIFEST, SEAL, PointerSpec, indexes_of, shipped_directory, write_manifest
 from models.dataset import read_recordings, read_truth
 from models.keystroke_range import KeystrokeRange, Ranges
 from models.scorer import FloatArray
-from models.train_fit import DEFAULT, FitSettings, fit, pointer_columns
+from models.train_fit import DEFAULT, OUTSIDE, FitSettings, fit, pointer_columns
 from models.train_people import (
     EVIDENCE,
     AnomalySettings,
@@ -126,7 +126,7 @@ def train(
         golden_rows=with_typing(golden_rows(table), typing_ranges()),
         signals=SIGNALS_FILE,
         keystroke=KEYSTROKE_FILE,
-        pointer=PointerSpec(POINTER_FILE, [FEATURES[i].name for i in pointer_columns()], dict(EVIDENCE)),
+        pointer=PointerSpec(POINTER_FILE, [FEATURES[i].name for i in pointer_columns()], dict(EVIDENCE), OUTSIDE),
         anomaly={"*": ANOMALY_FILE},
         calibration=CALIBRATION_FILE,
         sources=list(SHIPPABLE),
@@ -181,7 +181,8 @@ def copy_stated(out: Path) -> None:
 def golden_rows(table: Table, n: int = 32, seed: int = 5) -> FloatArray:
     """Vectors that no session ever had, for the load-time check.
 
-    Each feature is drawn anew between its 2 % and 98 % quantile in training, some missing; rounded, to be short.
+    Each feature is drawn anew between its 2 % and 98 % quantile in training, some missing; rounded, to be short. The
+    last ones are those of OUTSIDE, a case each: the pointer model must not judge them.
     """
     rng = np.random.default_rng(seed)
     X = table.X[:, -1].astype(np.float64)
@@ -192,6 +193,11 @@ def golden_rows(table: Table, n: int = 32, seed: int = 5) -> FloatArray:
         if len(values):
             low, high = np.quantile(values, (0.02, 0.98))
             rows[:, column] = np.where(missing < 0.1, np.nan, np.round(low + share * (high - low), 6))
+    for case, first, other, bound in indexes_of(OUTSIDE, INDEX):
+        rows[:, first] = np.minimum(rows[:, first], 0.5 * bound)
+        rows[-1 - case, first] = bound
+        if other >= 0:
+            rows[-1 - case, other] = 0.0
     return rows
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.registry import FEATURES, INDEX
+from models.artifact import Outside, indexes_of
 from models.train_vectors import STROKES, Table
 
 Rows = NDArray[np.bool_]
@@ -25,6 +26,19 @@ SOURCE_WEIGHT = {"sapimouse": 1.2, "balabit": 0.8, "delbot": 1.0}
 """Weight of an instrument; people and bots of it have this weight each. By how many people stand behind it, damped."""
 
 CUT_WEIGHT: tuple[float, ...] = (0.5, 0.7, 1.0, 1.0, 1.0)
+
+
+LED_BY_KEYS = [
+    Outside(["pointer_axis_ratio", "pointer_diagonal_ratio"], 0.95),
+    Outside(["pointer_ahead_ratio"], 0.9),
+]
+"""A pointer that steps along axes and diagonals alone, and straight on: led by keys (or along a rail), not by a hand.
+No recording is of somebody who needs that; what a hand's path says of people says nothing of them."""
+TOO_COARSE = [Outside(["pointer_interval_ms"], 75.0)]
+"""Samples further apart than a corrective sub-movement lasts: what lies between them was not seen, and a stroke's shape
+is mostly the straight lines that join them (remote desktops, slow devices)."""
+OUTSIDE = [LED_BY_KEYS, TOO_COARSE]
+"""Cases in which the pointer model can't judge: there is no score, as there is none without a pointer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +114,14 @@ def usable(table: Table) -> NDArray[np.bool_]:
     return np.asarray(table.reached & (table.X[:, :, STROKES] >= 1.0))
 
 
+def outside(X: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Vectors (..., N_FEATURES) that the pointer model doesn't judge: all of one case of OUTSIDE holds."""
+    cases = [np.ones(X.shape[:-1], dtype=bool) for _ in OUTSIDE]
+    for case, first, other, bound in indexes_of(OUTSIDE, INDEX):
+        cases[case] &= X[..., first] + (X[..., other] if other >= 0 else 0.0) >= bound
+    return np.asarray(np.any(cases, axis=0), dtype=bool)
+
+
 def fit(table: Table, rows: Rows, settings: FitSettings = DEFAULT, columns: NDArray[np.int64] | None = None) -> Any:
     """Train LightGBM on the cuts of `rows`; returns its Booster. Needs the extra `train`."""
     import lightgbm
@@ -119,11 +141,14 @@ def fit(table: Table, rows: Rows, settings: FitSettings = DEFAULT, columns: NDAr
     return lightgbm.train({**settings.parameters, "seed": settings.seed}, data, settings.rounds)
 
 
-def predict(booster: Any, table: Table, rows: Rows, columns: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-    """Raw scores (samples, cuts), NaN outside `rows` and where there is no stroke."""
+def predict(
+    booster: Any, table: Table, rows: Rows, columns: NDArray[np.int64] | None = None, *, of_all: bool = False
+) -> NDArray[np.float64]:
+    """Raw scores (samples, cuts), NaN outside `rows`, where there is no stroke and (but for `of_all`) in OUTSIDE."""
     inputs = pointer_columns() if columns is None else columns
     out = np.full(table.X.shape[:2], np.nan)
-    sample, cut = np.nonzero((table.X[:, :, STROKES] >= 1.0) & rows[:, None])
+    judged = np.ones(out.shape, dtype=bool) if of_all else ~outside(table.X)
+    sample, cut = np.nonzero((table.X[:, :, STROKES] >= 1.0) & rows[:, None] & judged)
     if len(sample):
         out[sample, cut] = booster.predict(table.X[sample, cut][:, inputs].astype(np.float64), num_threads=1)
     return out

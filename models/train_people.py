@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from features.registry import FEATURES, N_FEATURES
 from models.anomaly import FlatHST
 from models.anomaly_learn import AnomalyLearner
+from models.artifact import indexes_of
 from models.bot import PointerModel
 from models.calibration import DECLARED_PRIORS, CalibrationBuilder, CalibrationTable
 from models.cells import ANY, Cell, evidence_of
 from models.dataset import DatasetError, Floats
-from models.train_fit import FitSettings, fit, pointer_columns, usable
+from models.train_fit import OUTSIDE, FitSettings, fit, pointer_columns, usable
 from models.train_vectors import OBSERVED, Sample, Table, fold_recordings, in_batches, last_within
+from models.train_windows import group_of
 from schemas.risk import CHANNELS
 
 BOT, ANOMALY = CHANNELS.index("bot"), CHANNELS.index("anomaly")
@@ -48,7 +50,8 @@ def pointer_model(booster: Any) -> PointerModel:
     columns = pointer_columns()
     names = [FEATURES[i].name for i in columns]
     index = {feature.name: i for i, feature in enumerate(FEATURES)}
-    return PointerModel(model_text(booster), names, columns, {index[name]: least for name, least in EVIDENCE.items()})
+    evidence = {index[name]: least for name, least in EVIDENCE.items()}
+    return PointerModel(model_text(booster), names, columns, evidence, indexes_of(OUTSIDE, index))
 
 
 def model_text(booster: Any) -> bytes:
@@ -124,14 +127,18 @@ class PersonScores:
 
 
 def score_people(samples: Iterable[Sample], models: LeftOut, *, whole: bool) -> Iterator[PersonScores]:
-    """Score people's recordings with models that never saw their source. whole: they are whole sessions."""
+    """Score people's recordings with models that never saw their source. whole: they are whole sessions.
+
+    Also where the pointer model doesn't judge: people whose recorder is too coarse look riskier, and a prior without
+    them would ask less of the next recorder's people.
+    """
     for batch in in_batches(samples):
         for sample, vectors in zip(batch, fold_recordings([s.recording for s in batch]), strict=True):
             if sample.label or sample.person is None or sample.group not in models.pointer:
                 continue
             raw = np.full((len(vectors), len(CHANNELS)), np.nan)
             assert vectors.shape[1] == N_FEATURES
-            raw[:, BOT] = models.pointer[sample.group].raw(vectors)
+            raw[:, BOT] = models.pointer[sample.group].raw_of_all(vectors)
             raw[:, ANOMALY] = models.anomaly[sample.group].raw(vectors)
             yield PersonScores(
                 sample.person, sample.source, sample.recording.pointer_type, raw, vectors[:, OBSERVED].copy(), whole
@@ -139,7 +146,7 @@ def score_people(samples: Iterable[Sample], models: LeftOut, *, whole: bool) -> 
 
 
 def prior_calibration(scores: Iterable[PersonScores]) -> CalibrationTable:
-    """The prior: people by input type and amount of evidence, all sources together.
+    """The prior: people by input type and amount of evidence; sources weigh as in `rank_sources`.
 
     A session whose recorder does not say which device it was is ranked among everybody who moved a pointer.
     """
@@ -153,7 +160,6 @@ def prior_calibration(scores: Iterable[PersonScores]) -> CalibrationTable:
             latest = {evidence_of(float(one.observed_s[i])): int(i) for i in at}
             for k, (evidence, i) in enumerate(latest.items()):
                 final = one.whole and k == len(latest) - 1
-                builder.add(
-                    one.person, Cell(ANY, kind, ANY, evidence), one.raw[i], largest[-1].tolist() if final else None
-                )
+                cell, top = Cell(ANY, kind, ANY, evidence), largest[-1].tolist() if final else None
+                builder.add(one.person, cell, one.raw[i], top, group_of(one.source))
     return builder.build("prior", declared=DECLARED_PRIORS)

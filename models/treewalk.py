@@ -5,7 +5,7 @@ so that bias plus all contributions is the margin. It is exact for the path take
 over other paths; SHAP costs a hundred times more and stays offline.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,11 +17,13 @@ from models.walk import Trees
 _DEFAULT_LEFT = 2
 
 
-def flat_trees(forest: Forest, inputs: IntArray, evidence: Mapping[int, float]) -> Trees:
+def flat_trees(
+    forest: Forest, inputs: IntArray, evidence: Mapping[int, float], outside: Sequence[tuple[int, int, int, float]] = ()
+) -> Trees:
     """The forest over rows in which its features lie at `inputs`.
 
-    `evidence` holds the least values, by index in the row, without which there is no score. ArtifactError where a tree
-    is too large for a node's word.
+    `evidence` holds the least values, by index in the row, without which there is no score; `outside` the cases in
+    which there is none either, as `Trees.outside` has them. ArtifactError where a tree is too large for a node's word.
     """
     columns: dict[tuple[int, int], int] = {}
     word: list[tuple[int, int]] = []
@@ -67,6 +69,7 @@ def flat_trees(forest: Forest, inputs: IntArray, evidence: Mapping[int, float]) 
     return Trees(
         inputs=np.ascontiguousarray(inputs, dtype=np.int64),
         evidence=np.array(sorted(evidence.items()), dtype=np.float64).reshape(-1, 2),
+        outside=np.array(outside, dtype=np.float64).reshape(-1, 4),
         columns=np.array(
             [*((int(inputs[k]), kind, k) for k, kind in columns), (0, walk.NOTHING, len(inputs))], dtype=np.int64
         ),

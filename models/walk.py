@@ -46,6 +46,10 @@ class Trees(NamedTuple):
     """Index in the row of each input, (n_inputs,)."""
     evidence: FloatArray
     """(n, 2): index in the row, and the least value there without which there is no score."""
+    outside: FloatArray
+    """(n, 4): number of a case (rising), index in the row, another one or -1, and a bound of the sum of the two. Where
+    all of a case reach their bound, the row is nothing that the trees can judge: there is no score. A missing value
+    reaches none."""
     columns: IntArray
     """(n_columns, 3): index in the row, how it is read, number of its input (n_inputs for the last column)."""
     limits: FloatArray
@@ -84,10 +88,28 @@ def to_unit(rows: FloatArray, columns: IntArray, low: FloatArray, high: FloatArr
 
 
 @inner
-def _has_evidence(x, inputs, evidence):  # type: ignore[no-untyped-def]
+def _is_outside(x, outside):  # type: ignore[no-untyped-def]
+    all_reached = False
+    for k in range(outside.shape[0]):
+        if k == 0 or outside[k, 0] != outside[k - 1, 0]:
+            if all_reached:
+                return True
+            all_reached = True
+        value = x[int(outside[k, 1])]
+        if outside[k, 2] >= 0.0:
+            value += x[int(outside[k, 2])]
+        if not value >= outside[k, 3]:
+            all_reached = False
+    return all_reached
+
+
+@inner
+def _has_evidence(x, inputs, evidence, outside):  # type: ignore[no-untyped-def]
     for k in range(evidence.shape[0]):
         if not x[int(evidence[k, 0])] >= evidence[k, 1]:
             return False
+    if _is_outside(x, outside):
+        return False
     for k in range(inputs.shape[0]):  # noqa: SIM110 - compiled
         if not np.isnan(x[inputs[k]]):
             return True
@@ -95,9 +117,9 @@ def _has_evidence(x, inputs, evidence):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _read(x, inputs, evidence, columns, limits, out):  # type: ignore[no-untyped-def]
-    """Read one row's columns into `out`; False without enough evidence, or where no input is a number."""
-    if not _has_evidence(x, inputs, evidence):
+def _read(x, inputs, evidence, outside, columns, limits, out):  # type: ignore[no-untyped-def]
+    """Read one row's columns into `out`; False without evidence, outside of what is known, or without any number."""
+    if not _has_evidence(x, inputs, evidence, outside):
         return False
     for k in range(columns.shape[0]):
         kind = columns[k, 1]
@@ -140,13 +162,13 @@ def _finished(total, finish, scale):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _score(  # type: ignore[no-untyped-def]
-    rows, inputs, evidence, columns, limits, trees, word, threshold, value, finish, scale, out
+    rows, inputs, evidence, outside, columns, limits, trees, word, threshold, value, finish, scale, out
 ):
     """Score of each row (n, N_FEATURES) into `out` (n,); NaN without evidence."""
     v = np.empty(columns.shape[0], dtype=np.float64)
     n_trees = trees.shape[0]
     for i in range(rows.shape[0]):
-        if not _read(rows[i], inputs, evidence, columns, limits, v):
+        if not _read(rows[i], inputs, evidence, outside, columns, limits, v):
             out[i] = np.nan
             continue
         total = 0.0
@@ -176,7 +198,22 @@ def _score(  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _share(  # type: ignore[no-untyped-def]
-    rows, at, inputs, evidence, columns, limits, trees, word, threshold, value, change, finish, scale, shares, scores
+    rows,
+    at,
+    inputs,
+    evidence,
+    outside,
+    columns,
+    limits,
+    trees,
+    word,
+    threshold,
+    value,
+    change,
+    finish,
+    scale,
+    shares,
+    scores,
 ):
     """Score of each row in `at` into `scores`, and what each input did to it into `shares` (len(at), n_inputs + 1).
 
@@ -195,7 +232,7 @@ def _share(  # type: ignore[no-untyped-def]
     for i in range(len(at)):
         own = shares[i]
         own[:] = 0.0
-        if not _read(rows[at[i]], inputs, evidence, columns, limits, v):
+        if not _read(rows[at[i]], inputs, evidence, outside, columns, limits, v):
             scores[i] = np.nan
             continue
         total = 0.0
@@ -240,8 +277,8 @@ def score(found: Trees, rows: FloatArray, *, as_sum: bool = False) -> FloatArray
     out = np.empty(len(rows), dtype=np.float64)
     # Another layout would be compiled anew.
     _score(
-        np.ascontiguousarray(rows), found.inputs, found.evidence, found.columns, found.limits, found.trees, found.word,
-        found.threshold, found.value, SUM if as_sum else found.finish, found.scale, out,
+        np.ascontiguousarray(rows), found.inputs, found.evidence, found.outside, found.columns, found.limits,
+        found.trees, found.word, found.threshold, found.value, SUM if as_sum else found.finish, found.scale, out,
     )  # fmt: skip
     return out
 
@@ -251,7 +288,7 @@ def share(found: Trees, rows: FloatArray, at: IntArray) -> tuple[FloatArray, Flo
     shares = np.empty((len(at), len(found.inputs) + 1), dtype=np.float64)
     scores = np.empty(len(at), dtype=np.float64)
     _share(
-        np.ascontiguousarray(rows), at, found.inputs, found.evidence, found.columns, found.limits, found.trees,
-        found.word, found.threshold, found.value, found.change, found.finish, found.scale, shares, scores,
+        np.ascontiguousarray(rows), at, found.inputs, found.evidence, found.outside, found.columns, found.limits,
+        found.trees, found.word, found.threshold, found.value, found.change, found.finish, found.scale, shares, scores,
     )  # fmt: skip
     return scores, shares[:, :-1]

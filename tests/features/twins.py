@@ -284,8 +284,8 @@ def raw_steps(movements: list[list[Point]]) -> dict[str, float]:
                     ahead += abs(cross) <= 1e-4 * length**2 and last[0] * step[0] + last[1] * step[1] > 0
                     equal += abs(step[0] - last[0]) < 0.01 and abs(step[1] - last[1]) < 0.01
             last = step
-    names = {"axis_ratio": axis, "ahead_ratio": ahead, "equal_step_ratio": equal}
-    return {name: count / steps if steps >= 10 else NAN for name, count in names.items()}
+    names = {"axis_ratio": (axis, 4), "ahead_ratio": (ahead, 4), "equal_step_ratio": (equal, 10)}
+    return {name: count / steps if steps >= least else NAN for name, (count, least) in names.items()}
 
 
 def power_sums(values: Sequence[float], least: tuple[int, int]) -> tuple[float, float]:

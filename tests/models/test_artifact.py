@@ -212,6 +212,20 @@ def test_writing_a_manifest_refuses_a_bad_model(folder: Path) -> None:
         )
 
 
+def test_a_condition_on_features_that_there_are_not_is_refused(folder: Path) -> None:
+    spec = json.loads((folder / "manifest.json").read_bytes())["pointer"]
+    outside = artifact.Outside(["pointer_axis_ratio", "pointer_elsewhere"], 0.9)
+    with pytest.raises(ArtifactError, match="pointer_elsewhere is not in the registry"):
+        artifact.write_manifest(
+            folder,
+            NAMES,
+            REGISTRY_HASH,
+            golden_rows=np.zeros((1, len(NAMES))),
+            signals="signal_weights.json",
+            pointer=artifact.PointerSpec(spec["file"], spec["features"], outside=[[outside]]),
+        )
+
+
 def snapshot_of(model: FlatHST) -> Snapshot:
     return make_snapshot(
         model, "login", features_hash=REGISTRY_HASH, created_at=1_700_000_000_000, offsets={"0": 7}, n_learnt=600

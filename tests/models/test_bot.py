@@ -21,7 +21,7 @@ from models.scorer import check_scorer
 from models.treewalk import flat_trees
 from models.walk import Trees
 from tests.models.conftest import POINTER_COLUMNS, POINTER_NAMES, vectors
-from tests.support.naive_shares import walk_forest
+from tests.support.naive_shares import pointer_shares, walk_forest
 
 Floats = NDArray[np.float64]
 
@@ -206,6 +206,12 @@ def test_passes_the_public_check(pointer: PointerModel, model_text: bytes) -> No
     rows = np.vstack([vectors(40, bot=False, seed=11), vectors(40, bot=True, seed=12)])
     check_scorer(pointer, rows, reload=reload, clock=time.perf_counter)
     pointer.check(rows)
+    evidence = {INDEX["pointer_samples"]: 10.0}
+    rows[::3, [AXIS, DIAGONAL, AHEAD]] = (0.6, 0.4, 1.0)
+    fussy = PointerModel(model_text, POINTER_NAMES, POINTER_COLUMNS, evidence, LED_BY_KEYS)
+    check_scorer(
+        fussy, rows, reload=lambda: PointerModel(model_text, POINTER_NAMES, POINTER_COLUMNS, evidence, LED_BY_KEYS)
+    )
 
 
 def test_without_enough_samples_there_is_no_score(pointer: PointerModel) -> None:
@@ -214,6 +220,45 @@ def test_without_enough_samples_there_is_no_score(pointer: PointerModel) -> None
     rows[1, INDEX["pointer_samples"]] = np.nan
     assert np.isnan(pointer.raw(rows)).tolist() == [True, True, False]
     assert pointer.explain(rows[0]) == []
+
+
+AXIS, DIAGONAL, AHEAD = (INDEX[f"pointer_{name}_ratio"] for name in ("axis", "diagonal", "ahead"))
+INTERVAL = INDEX["pointer_interval_ms"]
+LED_BY_KEYS = ((0, AXIS, DIAGONAL, 0.95), (0, AHEAD, -1, 0.9))
+TOO_COARSE = ((1, INTERVAL, -1, 75.0),)
+SHOWN = (0.0, 0.1, 0.5, 0.85, 0.9, 0.95, 1.0, math.nan)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.tuples(*[st.sampled_from(SHOWN) for _ in range(3)], st.sampled_from([20.0, 74.9, 75.0, 200.0, math.nan])),
+    st.sampled_from([(), LED_BY_KEYS, LED_BY_KEYS[:1], TOO_COARSE, (*LED_BY_KEYS, *TOO_COARSE)]),
+)
+def test_in_a_case_that_it_cannot_judge_a_model_has_no_score(
+    model_text: bytes, shown: tuple[float, float, float, float], outside: tuple[tuple[int, int, int, float], ...]
+) -> None:
+    model = PointerModel(model_text, POINTER_NAMES, POINTER_COLUMNS, {INDEX["pointer_samples"]: 10.0}, outside)
+    rows = vectors(2, bot=True, seed=21)
+    rows[0, [AXIS, DIAGONAL, AHEAD, INTERVAL]] = shown
+    rows[1, [AXIS, DIAGONAL, AHEAD, INTERVAL]] = 0.2
+    axis, diagonal, ahead, interval = shown
+    along = axis + diagonal >= 0.95
+    withheld = (outside == LED_BY_KEYS[:1] and along) or (set(LED_BY_KEYS) <= set(outside) and along and ahead >= 0.9)
+    withheld |= set(TOO_COARSE) <= set(outside) and interval >= 75.0
+    assert np.isnan(model.raw(rows)).tolist() == [withheld, False]
+    assert (pointer_shares(model, rows[0]) is None) == withheld
+    assert (model.explain(rows[0]) == []) == withheld
+    read = set(model.columns.tolist()) - set(POINTER_COLUMNS.tolist()) - {INDEX["pointer_samples"]}
+    assert read == {i for one in outside for i in one[1:3] if i >= 0} - set(POINTER_COLUMNS.tolist())
+    model.check(rows)
+
+
+def test_the_cases_are_part_of_a_models_identity(model_text: bytes) -> None:
+    made = [
+        PointerModel(model_text, POINTER_NAMES, POINTER_COLUMNS, {}, outside).hash
+        for outside in ((), LED_BY_KEYS, LED_BY_KEYS[:1], TOO_COARSE)
+    ]
+    assert len(set(made)) == 4
 
 
 def test_features_must_be_the_manifests_in_their_order(model_text: bytes) -> None:

@@ -47,6 +47,35 @@ def naive_score(people: list[list[float]], raw: float) -> float:
 values = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=5)
 
 
+def naive_of_sources(sources: list[list[list[float]]], raw: float) -> float:
+    """The p-value of the mean share of people at or above the score: a source weighs the root of its people."""
+    n = sum(map(len, sources))
+    above = weights = 0.0
+    for people in sources:
+        share = sum(sum(v >= raw for v in one) / len(one) for one in people) / len(people)
+        above += math.sqrt(len(people)) * share
+        weights += math.sqrt(len(people))
+    return max(0.0, 1.0 - (1.0 + n * above / weights) / (n + 1.0))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    sources=st.lists(st.lists(values, min_size=1, max_size=12), min_size=1, max_size=4),
+    raw=st.floats(-0.5, 1.5),
+)  # fmt: skip
+def test_a_source_weighs_the_root_of_how_many_people_it_has(sources: list[list[list[float]]], raw: float) -> None:
+    builder = CalibrationBuilder(values_per_person=10_000)
+    for k, people in enumerate(sources):
+        for i, own in enumerate(people):
+            for value in own:
+                builder.add(f"{k}-{i}", CELL, only_bot(value), only_bot(value), source=f"source {k}")
+    table = CalibrationTable.from_flat(builder.build("prior", min_people=1).to_flat())
+    for kind in KINDS:
+        found = Calibrator([table]).score("bot", kind, CELL, raw)
+        assert found.score == pytest.approx(naive_of_sources(sources, raw), abs=1e-8)
+        assert found.calibration.n_people == sum(map(len, sources))
+
+
 @settings(max_examples=200, deadline=None)
 @given(people=st.lists(values, min_size=1, max_size=30), raw=st.floats(-0.5, 1.5))
 def test_score_agrees_with_its_naive_twin(people: list[list[float]], raw: float) -> None:

@@ -79,7 +79,7 @@ def test_intervals_are_over_people_not_windows() -> None:
 
 def test_calibration_is_the_conformal_one() -> None:
     held, unit = np.arange(99) / 100.0, np.arange(99).astype(np.str_)
-    calibrate, n = calibration_of(held, np.ones(99, dtype=bool), unit)
+    calibrate, n = calibration_of(held, np.ones(99, dtype=bool), unit, np.full(99, "a"))
     assert n == 99
     assert calibrate(0.981) == pytest.approx(0.99)
     assert calibrate(0.0) == pytest.approx(0.0)

@@ -195,6 +195,9 @@ def test_whole_sessions_are_scored_after_each_event(data: Path) -> None:
             assert rows.shape[1] == N_FEATURES
             return np.where(np.arange(len(rows)) == len(rows) // 2, 0.9, np.arange(len(rows)) / 1000.0)
 
+        def raw_of_all(self, rows: Floats) -> Floats:
+            return self.raw(rows) + 0.05
+
     truths = read_truth(data)
     names = [source_model("balabit"), family_model("pyclick", 0)]
     found = score_sessions(
@@ -230,8 +233,28 @@ def _sessions(n: int = 120, seed: int = 5) -> Sessions:
     family = np.where(label == 1, "lab_one", "")
     scores |= {family_model("lab_one", 0): np.where((label == 1) | (group == "lab"), top, np.nan)}
     return Sessions(
-        label, group, unit, family, unit, np.full(len(group), "mouse"), np.full(len(group), 60.0), scores, scores
+        label,
+        group,
+        unit,
+        family,
+        unit,
+        np.full(len(group), "mouse"),
+        np.full(len(group), 60.0),
+        scores,
+        scores,
+        scores,
     )
+
+
+def test_people_who_are_not_judged_are_still_among_those_who_rank_others() -> None:
+    sessions = _sessions()
+    silent = {name: np.where(np.arange(len(sessions)) % 3 == 0, np.nan, top) for name, top in sessions.top.items()}
+    fewer = replace(sessions, top=silent)
+    everybody, judged = (person_left_out(one, ("lab", "shop")) for one in (sessions, fewer))
+    scored = ~np.isnan(judged.score)
+    assert 0 < scored.sum() < (~np.isnan(everybody.score)).sum()
+    assert np.array_equal(judged.score[scored], everybody.score[scored])
+    assert np.array_equal(judged.people[scored], everybody.people[scored])
 
 
 def test_who_is_ever_flagged_has_the_known_share() -> None:

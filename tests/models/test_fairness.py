@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.registry import INDEX
 from models.adapted import ADAPTED, Adapt
 from models.dataset import Recording
 from models.engine import Engine
@@ -24,7 +25,8 @@ from models.evaluate_fairness import (
     measure,
 )
 from models.evaluate_stats import Interval, share_with_interval
-from models.train_vectors import events_of
+from models.train_transforms import Instrument, through
+from models.train_vectors import events_of, fold_recordings
 from tests.models.recordings import recording
 
 MOVING = (0, 4)
@@ -142,6 +144,30 @@ def test_what_was_not_seen_gives_no_score(engine: Engine) -> None:
     verdicts = judge(engine, silent)
     assert (verdicts.bot == -1.0).all()
     assert (verdicts.action == 0).all()
+
+
+def test_a_pointer_led_by_keys_is_not_judged(engine: Engine) -> None:
+    pointer = engine.artifacts.pointer
+    assert pointer is not None
+    hands = [recording(seed, 12.0, 0, f"s-{seed}") for seed in range(6)]
+    for by_hand, by_keys in zip(
+        fold_recordings(hands), fold_recordings([changed("mouse keys", one) for one in hands]), strict=True
+    ):
+        known = ~np.isnan(by_keys[:, INDEX["pointer_axis_ratio"]])
+        assert known.mean() > 0.8
+        assert np.isnan(pointer.raw(by_keys)[known]).all()
+        assert np.isfinite(pointer.raw(by_hand)[-1])
+
+
+def test_samples_too_far_apart_are_not_judged(engine: Engine) -> None:
+    pointer = engine.artifacts.pointer
+    assert pointer is not None
+    rng = np.random.default_rng(2)
+    hands = [recording(seed, 12.0, 0, f"s-{seed}") for seed in range(3)]
+    for interval, judged in ((50.0, True), (100.0, False)):
+        coarse = [through(one, Instrument(interval_ms=interval), rng) for one in hands]
+        last = np.stack([vectors[-1] for vectors in fold_recordings(coarse)])
+        assert (np.isfinite(pointer.raw(last)) == judged).all()
 
 
 def test_sessions_side_by_side_are_judged_as_alone(engine: Engine) -> None:

@@ -1,6 +1,7 @@
 """Training: transforms and counterparts keep their promises, weights balance, the same data gives the same bytes."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +9,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.registry import REGISTRY_HASH
+from features.registry import INDEX, REGISTRY_HASH
 from models import train_windows
 from models.adapted import ADAPTED, Adapt
 from models.artifact import shipped_directory
 from models.dataset import DatasetError, Recording, read_recordings, read_truth
 from models.engine import Engine
 from models.train import TrainSettings, hashes, quick, train
-from models.train_fit import SOURCE_WEIGHT, person_folds, pointer_columns, sample_weights, usable
+from models.train_fit import (
+    DEFAULT,
+    SOURCE_WEIGHT,
+    fit,
+    outside,
+    person_folds,
+    pointer_columns,
+    predict,
+    sample_weights,
+    usable,
+)
 from models.train_generators import RUN_GAP_MS, STYLES, corners, counterpart, draw_style, ease
-from models.train_people import anomaly_prior
+from models.train_people import anomaly_prior, pointer_model
 from models.train_transforms import RECORDED, draw_instrument, thin, through, window
 from models.train_vectors import Table, tabulate
 from models.train_windows import SHIPPABLE, Recipe, recorded_samples, training_samples, windows_of
@@ -169,6 +180,31 @@ def test_people_who_move_otherwise_are_learnt_as_people_and_mouse_keys_are_nobod
     assert {made[name] for name in made if labels[name] == 1} == {3}
     assert {name for name, label in seen if label == 0} == set(train_windows.PEOPLE_ADAPTED)
     assert ("mouse keys", 1) not in seen
+
+
+def test_training_and_evaluation_score_where_the_served_model_does(table: Table) -> None:
+    recorded = table.origin == "recorded"
+    changed = replace(table, X=table.X.copy())
+    number = np.arange(len(table))
+    keys, coarse = recorded & (number % 3 == 0), recorded & (number % 3 == 1)
+    changed.X[recorded, :, INDEX["pointer_interval_ms"]] = 20.0
+    for name, value in (("axis", 0.7), ("diagonal", 0.3), ("ahead", 0.95)):
+        changed.X[recorded, :, INDEX[f"pointer_{name}_ratio"]] = np.where(keys, value, 0.1)[recorded, None]
+    changed.X[coarse, :, INDEX["pointer_interval_ms"]] = 80.0
+    assert np.array_equal(outside(changed.X)[recorded].any(axis=1), (keys | coarse)[recorded])
+    booster = fit(table, np.ones(len(table), dtype=bool), replace(DEFAULT, rounds=5))
+    scores = predict(booster, changed, recorded)
+    assert np.isnan(scores[keys | coarse]).all()
+    judged = recorded & ~keys & ~coarse
+    assert np.isfinite(scores[judged, -1]).all()
+    served = pointer_model(booster).raw(changed.X[recorded, -1].astype(np.float64))
+    assert np.array_equal(np.isnan(served), np.isnan(scores[recorded, -1]))
+    everybody = predict(booster, changed, recorded, of_all=True)[recorded, -1]
+    assert np.isfinite(everybody).all()
+    of_all = pointer_model(booster).raw_of_all(changed.X[recorded, -1].astype(np.float64))
+    assert np.allclose(of_all, everybody, atol=1e-6)
+    known = ~np.isnan(served)
+    assert np.allclose(served[known], scores[recorded, -1][known], atol=1e-6)
 
 
 def test_nobody_to_learn_from_is_said_in_one_line(table: Table) -> None:

@@ -51,7 +51,12 @@ def another(to: Path, number: int = 1) -> Path:
         golden_rows=np.array([[np.nan if v is None else v for v in row] for row in manifest["golden"]["rows"]]),
         signals=manifest["signals"],
         keystroke=manifest["keystroke"],
-        pointer=artifact.PointerSpec(spec["file"], spec["features"], spec["evidence"]),
+        pointer=artifact.PointerSpec(
+            spec["file"],
+            spec["features"],
+            spec["evidence"],
+            [[artifact.Outside(**one) for one in case] for case in spec["outside"]],
+        ),
         anomaly=manifest["anomaly"],
         calibration=manifest["calibration"],
         sources=manifest["sources"],

@@ -53,6 +53,12 @@ def pointer_shares(model: PointerModel, x: Floats) -> tuple[float, Shares] | Non
     inputs = x[model.inputs]
     if np.isnan(inputs).all() or not all(x[int(index)] >= least for index, least in model._trees.evidence):
         return None
+    cases: dict[float, list[bool]] = {}
+    for case, first, other, bound in model._trees.outside.tolist():
+        value = float(x[int(first)]) + (float(x[int(other)]) if other >= 0 else 0.0)
+        cases.setdefault(case, []).append(value >= bound)
+    if any(all(reached) for reached in cases.values()):
+        return None
     margin, shares = walk_forest(model._forest, inputs)
     return 1.0 / (1.0 + math.exp(-model._forest.sigmoid * margin)), shares
 
