@@ -391,7 +391,7 @@ POLICY_FORMS: dict[str, Form] = {
 
 
 def slow_policy(path: Path) -> None:
-    """A file that is small, and takes the TOML parser hours."""
+    """A file that is small, and would take the TOML parser hours."""
     path.write_text(".".join("a" * 120_000) + " = 1\n")
 
 
