@@ -20,14 +20,16 @@ LEAST_RENDERINGS: Final = 2
 def template_of(device: Device) -> str | None:
     """Return 32 hex digits, the same for devices that look alike, or None where too little says so.
 
-    None for phones, for browsers that give a class of graphics or none (everybody with the same product looks alike
-    there) and for privacy modes (looking alike is what they are for). canvas_hash, audio_hash and fonts_hash must be
-    keyed already where the digest is kept: it is as hard to find what it stands for as they are.
+    None for a part of a device, whose rest is still being read (the whole is another one), for phones, for browsers
+    that give a class of graphics or none (everybody with the same product looks alike there) and for privacy modes
+    (looking alike is what they are for). canvas_hash, audio_hash and fonts_hash must be keyed already where the digest
+    is kept: it is as hard to find what it stands for as they are.
     """
     agent, renderer = device.user_agent or "", device.gpu_renderer
     renderings = (device.canvas_hash, device.audio_hash, device.fonts_hash)
     if (
-        sum(each is not None for each in renderings) < LEAST_RENDERINGS
+        device.partial
+        or sum(each is not None for each in renderings) < LEAST_RENDERINGS
         or not agent
         or not renderer
         or device.ua_mobile

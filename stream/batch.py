@@ -101,6 +101,8 @@ class Batch:
     """Movements that ended in its events and are to be asked about, in offset order."""
     unasked: set[str] = field(default_factory=set)
     """Sessions of these."""
+    asked: set[str] = field(default_factory=set)
+    """Sessions whose movements were asked about."""
     must_ask: bool = False
     """Evaluation can't go on before they are asked about: a session's next event is in the same batch."""
 

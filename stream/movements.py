@@ -190,8 +190,19 @@ class MovementLookup:
     async def ask_all(self, owned: OwnedPartition, batch: Batch) -> None:
         """Ask about what a batch's events have left so far."""
         waiting, batch.movements = batch.movements, []
+        batch.asked.update(one.session_id for one in waiting)
         batch.unasked.clear()
         await self.ask(owned, waiting)
+
+    def forget_ended(self, owned: OwnedPartition, batch: Batch) -> None:
+        """Drop the answers, once all of a batch is evaluated, to sessions that have ended: nothing would take them.
+
+        What still comes of one asks again.
+        """
+        for session_id in batch.asked:
+            meta = owned.sessions.peek(session_id)
+            if meta is not None and meta.ended:
+                owned.near.pop(session_id, None)
 
     def _space(self, tenant: str) -> str:
         found = self._spaces.get(tenant)
@@ -221,12 +232,15 @@ def lookup_of(settings: ReplaySettings, store: StateStore, refs: RefHasher, metr
 @asynccontextmanager
 async def asked_meanwhile(lookup: MovementLookup | None, owned: OwnedPartition, batch: Batch) -> AsyncIterator[None]:
     """Ask about a batch's movements while its state is written: its events are published, nobody waits for either."""
-    if lookup is None or not batch.movements:
+    if lookup is None:
         yield
         return
-    asking = asyncio.ensure_future(lookup.ask_all(owned, batch))
+    asking = asyncio.ensure_future(lookup.ask_all(owned, batch)) if batch.movements else None
     try:
         yield
-        await asking
+        if asking is not None:
+            await asking
+        lookup.forget_ended(owned, batch)
     finally:
-        asking.cancel()
+        if asking is not None:
+            asking.cancel()

@@ -74,6 +74,7 @@ def test_values_don_t_run_together() -> None:
         {"resist_fingerprinting": True},
         {"canvas_stable": False},
         {"audio_stable": False},
+        {"partial": True},
     ],
 )
 def test_where_too_little_is_told_there_is_no_template(less: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from models.assessment import Assessment
 from models.offline import OfflineScorer, parse_cuts
 from schemas.envelope import decode, encode
 from schemas.risk import RiskEvent
-from schemas.telemetry import Collector, Pointer, Telemetry
+from schemas.telemetry import Collector, Pointer, SessionEnd, Telemetry
 from stream.state import ConnectionOptions, RedisStore, StoreUnavailable
 from tests.support.pipeline_world import REFS, START_MS, FakeRecord, World, chunk, engine
 from tests.support.redis import RedisServer
@@ -228,6 +228,31 @@ def test_a_new_owner_asks_again_for_what_the_last_one_took_with_it() -> None:
     for first in range(0, len(records), 5):
         run(records[first : first + 5], 1, world)
     assert [core(event) for event in world.events()] == expected
+
+
+@pytest.mark.parametrize("size", [1, 3, 1_000])
+def test_no_answer_stays_for_a_session_that_has_ended_and_late_events_take_theirs_all_the_same(size: int) -> None:
+    sessions = [session(name, recorded(1)) for name in ("victim", "thief")]
+    for one in sessions:
+        half = len(one) // 2
+        one[half] = msgspec.structs.replace(one[half], end=SessionEnd(reason="completed"))
+        del one[half + 4 :]
+    records = records_of(sessions)
+
+    async def go(size: int) -> tuple[list[RiskEvent], int]:
+        world = World(movements=True)
+        await world.store.open()
+        pipeline, owned = world.pipeline(), await world.owned()
+        for first in range(0, len(records), size):
+            await pipeline.process(owned, chunk(records[first : first + size]))
+        return world.events(), len(owned.near)
+
+    events, left = asyncio.run(go(size))
+    assert left == 0
+    assert [core(event) for event in events] == [core(event) for event in asyncio.run(go(1))[0]]
+    assert events[-1].movements is not None
+    assert events[-1].movements.compared > 3
+    assert [event.degraded for event in events if event.degraded] == []
 
 
 class Away:
