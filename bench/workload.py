@@ -3,13 +3,16 @@
 Per event about 25 pointer samples, 0.5 to 0.9 kB; the first event of a session also has viewport and device (some 2 kB
 more), and every twentieth the network. Movements are those of the simulated crowd (`stream.simulation`): some visits
 are simulated once, cut into events and mirrored, shifted and slowed a little, so that making an event costs
-microseconds. A stated share of sessions are bots'. A session ends with its visit, and another one takes its place: the
-number of live sessions stays the same. Accounts and addresses are drawn by Zipf's law; most sessions of an account are
-on its own device, and its owner's hand and country are always the same.
+microseconds; each session of a person bends its way across the screen by waves of its own, or all would be copies of
+the same few recordings. A stated share of sessions are bots'. A session ends with its visit, and another one takes its
+place: the number of live sessions stays the same. Accounts and addresses are drawn by Zipf's law; most sessions of an
+account are on its own device, and its owner's hand and country are always the same.
 """
 
 import functools
+import math
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -48,12 +51,37 @@ Rng = np.random.Generator
 Row = tuple[float, float, float, int, int]
 
 
+BEND_PX: Final = 60.0
+"""How far a person's session bends its way along each axis at most, in waves of 1/3 to 1/10 of 4 096 px."""
+_WAVES: Final = 3
+_BENDS: Final = [round(BEND_PX * math.sin(2.0 * math.pi * at / 4_096)) for at in range(4_096)]
+_BELOW: Final = int(BEND_PX)
+_NUMBERS: Final = [b"%d.0" % max(0, at) for at in range(-_BELOW, 16_384)]
+"""Places as JSON, from -BEND_PX on; those outside the page are at its edge."""
+
+
 class Piece(NamedTuple):
     """One event's pointer block, when it begins and how long it is, ms from the beginning of its visit."""
 
     begin_ms: int
     length_ms: int
-    pointer: bytes
+    x: tuple[int, ...]
+    y: tuple[int, ...]
+    parts: tuple[bytes, bytes, bytes]
+    """Its JSON before x, between x and y, and behind y."""
+
+    def pointer(self, bend: int) -> bytes:
+        """Return its JSON, bent by the waves that the number's bits say; 0: as it was made."""
+        before, between, behind = self.parts
+        if not bend:
+            xs, ys = [_NUMBERS[x + _BELOW] for x in self.x], [_NUMBERS[y + _BELOW] for y in self.y]
+        else:
+            at_x, at_y = bend & 4_095, bend >> 12 & 4_095
+            by_x, by_y = _WAVES + (bend >> 24 & 7), _WAVES + (bend >> 27 & 7)
+            places = list(zip(self.x, self.y, strict=True))
+            xs = [_NUMBERS[x + _BENDS[by_x * y + at_x & 4_095] + _BELOW] for x, y in places]
+            ys = [_NUMBERS[y + _BENDS[by_y * x + at_y & 4_095] + _BELOW] for x, y in places]
+        return b"".join((before, b",".join(xs), between, b",".join(ys), behind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +127,8 @@ def workload(
             turn = turns[slot]
             session = b"bench-%d-%d-%d" % (seed, slot, lives[slot])
             refs = (accounts[slot], devices[slot], addresses[slot])
-            yield session, _event(b"e%d-%d" % (seed, number), session, turn, script, refs)
+            bend = 0 if is_bot[slot] else zlib.crc32(session) | 1
+            yield session, _event(b"e%d-%d" % (seed, number), session, turn, script, refs, bend)
             if turn + 1 < len(script.pieces):
                 turns[slot] = turn + 1
             else:
@@ -118,7 +147,7 @@ def number_in(value: bytes | None) -> int:
     return -1 if found is None else event_number(found[1])
 
 
-def _event(event_id: bytes, session: bytes, turn: int, script: Script, refs: tuple[int, int, int]) -> bytes:
+def _event(event_id: bytes, session: bytes, turn: int, script: Script, refs: tuple[int, int, int], bend: int) -> bytes:
     piece = script.pieces[turn]
     begin_ms = START_MS + piece.begin_ms
     account, device, address = refs
@@ -126,7 +155,7 @@ def _event(event_id: bytes, session: bytes, turn: int, script: Script, refs: tup
         b'{"type":"capture.telemetry.v1","event_id":"%b","session_id":"%b","tenant":"bench","flow":"login",'
         b'"sequence":%d,"effective_at":%d,"observed_at":%d,"collector":{"name":"bench-web","version":"1.0.0"},'
         b'"account_ref":"account-%d","device_ref":"device-%d","pointer":%b'
-        % (event_id, session, turn, begin_ms, begin_ms + piece.length_ms + 30, account, device, piece.pointer)
+        % (event_id, session, turn, begin_ms, begin_ms + piece.length_ms + 30, account, device, piece.pointer(bend))
     )
     if turn == 0:
         value += script.surroundings
@@ -184,7 +213,11 @@ def _pieces(rng: Rng, visit: Visit, rows: Sequence[Row]) -> Iterator[Piece]:
             untrusted_count=last - first if recording.untrusted else 0,
             coalesced_count=(last - first) // 2 if recording.coalesced else 0,
         )
-        yield Piece(begin_ms, int(t[last - 1]) - begin_ms, _encode(pointer))
+        before, rest = _encode(pointer).split(b'"x":[')
+        between, behind = rest[rest.index(b"]") :].split(b'"y":[')
+        xs, ys = (tuple(map(int, column.tolist())) for column in (x[here], y[here]))
+        parts = (before + b'"x":[', between + b'"y":[', behind[behind.index(b"]") :])
+        yield Piece(begin_ms, int(t[last - 1]) - begin_ms, xs, ys, parts)
         first = last
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections import Counter
 
 import msgspec
+import numpy as np
 import pytest
 
 from bench.workload import BOT_RATIO, NETWORK_EVERY, SAMPLES, cast_of, event_number, workload
 from schemas.envelope import decode, encode
+from schemas.risk import RiskEvent
 from schemas.telemetry import Telemetry
+from tests.support.pipeline_world import START_MS, FakeRecord, World, chunk
 
 EVENTS = 6_000
 
@@ -108,3 +112,24 @@ def test_bots_are_the_stated_share_and_both_kinds_move() -> None:
 def test_an_event_tells_its_number(events: list[tuple[bytes, bytes]]) -> None:
     numbers = [event_number(msgspec.json.decode(value)["event_id"].encode()) for _, value in events]
     assert numbers == list(range(EVENTS))
+
+
+def test_no_person_is_a_copy_of_another() -> None:
+    """Or a pipeline that looks for copies would have to explain a crowd of replays, which no live traffic is."""
+    sessions = 120
+    made = list(workload(20 * sessions, sessions=sessions, in_turn=True))
+
+    async def score() -> list[RiskEvent]:
+        world = World(movements=True)
+        await world.store.open()
+        pipeline, owned = world.pipeline(), await world.owned()
+        for begin in range(0, len(made), 400):
+            part = enumerate(made[begin : begin + 400], begin)
+            await pipeline.process(owned, chunk([FakeRecord(n, value, key, START_MS + n) for n, (key, value) in part]))
+        return world.events()
+
+    compared = {event.session_id: event.scores.replay for event in asyncio.run(score()) if event.scores.replay}
+    flagged = {session for session, replay in compared.items() if replay.raw}
+    bots = np.flatnonzero(np.random.default_rng([1, 1]).random(sessions) < BOT_RATIO)
+    assert sum(replay.state == "scored" for replay in compared.values()) > 40
+    assert {int(session.split("-")[2]) for session in flagged} <= set(bots.tolist())
